@@ -1,0 +1,75 @@
+"""What passes from stage to stage: plain frozen records of numbers and arrays.
+
+Layouts are OpenFace's: landmarks planar (all x, then all y, then all z), `params_global` is
+[scale, rx, ry, rz, tx, ty] with the rotation as Euler angles in radians and the translation in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+AU_INTENSITIES: tuple[str, ...] = tuple(
+    f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split()
+)
+AU_PRESENCES: tuple[str, ...] = tuple(
+    f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 28 45".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of an input before its first frame."""
+
+    path: str
+    kind: str  # "video" or "images"
+    width_px: int  # of the frames that come out, rotation applied
+    height_px: int
+    fps: float
+    frame_count: int | None  # as the container declares it; may be wrong or unknown
+    rotation_deg: int = 0  # clockwise turn that was applied to the stored picture
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture. `bgr` may be a read-only view of a ring slot: valid only during `process`."""
+
+    index: int  # 1-based, as in OpenFace's CSV
+    timestamp_s: float
+    bgr: NDArray[np.uint8]  # (h, w, 3), C-contiguous
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFit:
+    """One face of one frame as the CLNF stage leaves it."""
+
+    index: int
+    timestamp_s: float
+    face_id: int
+    success: bool
+    confidence: float  # the validator's, 0 to 1
+    params_global: NDArray[np.float32]  # (6,)
+    params_local: NDArray[np.float32]  # (34,)
+    landmarks_px: NDArray[np.float32]  # (136,) planar
+    landmarks_mm: NDArray[np.float32]  # (204,) planar, camera frame
+    pose: NDArray[np.float64]  # (6,) Tx Ty Tz [mm] Rx Ry Rz [rad], camera frame
+
+
+@dataclass(frozen=True, slots=True)
+class AuFrame:
+    """The online (running-median) AU values of one face of one frame."""
+
+    index: int
+    face_id: int
+    intensities: NDArray[np.float64]  # (17,) in the order of AU_INTENSITIES
+    presences: NDArray[np.float64]  # (18,) in the order of AU_PRESENCES, 0 or 1
+
+
+@dataclass(frozen=True, slots=True)
+class AuTable:
+    """The values of a whole stream after the offline pass, one row per processed frame, in order."""
+
+    intensities: NDArray[np.float64]  # (n, 17)
+    presences: NDArray[np.float64]  # (n, 18)
