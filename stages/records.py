@@ -48,7 +48,8 @@ class FaceFit:
     index: int
     timestamp_s: float
     face_id: int
-    success: bool
+    success: bool  # what the CSV says
+    accepted: bool  # the validator's verdict: AUs are taken only here (the first fit of a face succeeds without it)
     confidence: float  # the validator's, 0 to 1
     params_global: NDArray[np.float32]  # (6,)
     params_local: NDArray[np.float32]  # (34,)

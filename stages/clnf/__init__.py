@@ -1,1 +1,5 @@
-"""TBD."""
+"""Constrained local neural fields: PDM, patch experts, NU-RLMS, parts, validator, video logic."""
+
+from auflow.stages.clnf.stage import ClnfStage, warm_up
+
+__all__ = ["ClnfStage", "warm_up"]

@@ -43,9 +43,7 @@ class PatchExperts:
         """Sigma = inv(2 (sum(alpha) I + sum(beta S))) of every point: (n, window^2, window^2)."""
         key = (view, window)
         if key not in self._sigmas:
-            self._sigmas[key] = _sigmas(
-                self._patches.experts[view], self._patches.sigma_components.get(window), window
-            )
+            self._sigmas[key] = _sigmas(self._patches.experts[view], self._patches.sigma_components.get(window), window)
         return self._sigmas[key]
 
     def response_maps(self, image: Floats, points_px: Floats, to_img: Floats, view: int, window: int) -> Floats:

@@ -82,9 +82,7 @@ class FittingPDM:
         return np.array([scale, *rotation_rad, tx, ty], np.float32)
 
 
-def calc_params(
-    pdm: FittingPDM, landmarks_px: Floats, rotation_rad: Floats | None = None
-) -> tuple[Floats, Floats]:
+def calc_params(pdm: FittingPDM, landmarks_px: Floats, rotation_rad: Floats | None = None) -> tuple[Floats, Floats]:
     """Pose and shape parameters of given landmarks: regularised Gauss-Newton from the mean shape.
 
     Parameters
@@ -108,9 +106,7 @@ def calc_params(
     """
     n = pdm.point_count
     if landmarks_px.shape != (2 * n,) or landmarks_px.dtype != np.float32:
-        raise ShapeError(
-            f"landmarks_px: expected ({2 * n},) float32, got {landmarks_px.shape} {landmarks_px.dtype}"
-        )
+        raise ShapeError(f"landmarks_px: expected ({2 * n},) float32, got {landmarks_px.shape} {landmarks_px.dtype}")
     visible = landmarks_px[:n] != 0
     if not visible.all():
         pdm, landmarks_px = pdm.subset(visible), landmarks_px[np.tile(visible, 2)]

@@ -37,9 +37,7 @@ def bilinear(image, ix, iy, fx, fy):
     w11, w10, w01 = fx * fy, fx * (F1 - fy), (F1 - fx) * fy
     w00 = (F1 - fx) * (F1 - fy)
     if 0 <= ix < image.shape[1] - 1 and 0 <= iy < image.shape[0] - 1:
-        return (
-            image[iy, ix] * w00 + image[iy, ix + 1] * w10 + image[iy + 1, ix] * w01 + image[iy + 1, ix + 1] * w11
-        )
+        return image[iy, ix] * w00 + image[iy, ix + 1] * w10 + image[iy + 1, ix] * w01 + image[iy + 1, ix + 1] * w11
     return (
         pixel_or_zero(image, ix, iy) * w00
         + pixel_or_zero(image, ix + 1, iy) * w10

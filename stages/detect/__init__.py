@@ -1,1 +1,21 @@
-"""TBD."""
+"""Face detection: MTCNN as OpenFace 2.2 runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from auflow.stages.detect.boxes import widest
+
+if TYPE_CHECKING:
+    from auflow.stages.detect.mtcnn import MtcnnDetector
+
+__all__ = ["MtcnnDetector", "widest"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: the workers that only ask for the widest box do without ONNX Runtime.
+    if name == "MtcnnDetector":
+        from auflow.stages.detect.mtcnn import MtcnnDetector
+
+        return MtcnnDetector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

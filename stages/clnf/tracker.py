@@ -1,0 +1,110 @@
+"""OpenFace's video logic: track while the fit holds, detect and start anew with 11 head rotations when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.stages.clnf.face_model import WINDOWS_INITIAL, WINDOWS_TRACKING, FaceModel, FaceState
+
+__all__ = ["FaceTracker", "TrackResult", "widest"]
+
+Floats = NDArray[np.float32]
+Detect = Callable[[], Floats]
+
+HYPOTHESES_RAD = np.array(
+    [
+        [0, 0, 0],
+        [0, -0.5236, 0],
+        [0, 0.5236, 0],
+        [0, -0.96, 0],
+        [0, 0.96, 0],
+        [0, 0, 0.5236],
+        [0, 0, -0.5236],
+        [0, -1.57, 0],
+        [0, 1.57, 0],
+        [0, -1.22, 0.698],
+        [0, 1.22, -0.698],
+    ],
+    np.float32,
+)
+_RETRY_TRACKED = 2  # a lost face is looked for in every second frame ...
+_RETRY_UNSEEN = 12  # ... and, where none was ever found, in every twelfth
+_GIVE_UP_AFTER = 100
+
+
+def widest(boxes: Floats) -> Floats | None:
+    """The widest of boxes (k, 5) as [x, y, w, h], or None where there is none."""
+    return None if len(boxes) == 0 else boxes[int(boxes[:, 2].argmax()), :4]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackResult:
+    """The face after one frame. `success` is what the CSV says; AUs are only taken where `state.success` holds too.
+
+    The two differ in one case: the very first fit of a face counts as a success whatever the validator says.
+    """
+
+    state: FaceState
+    success: bool
+
+
+class FaceTracker:
+    """Follows one face through one stream."""
+
+    def __init__(self, model: FaceModel) -> None:
+        self._model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._state = FaceState()
+        self._initialised = False
+        self._failures = -1
+
+    def process(self, gray: Floats, detect: Detect) -> TrackResult:
+        """Next frame: gray (h, w) float32; `detect` gives the boxes (k, 5) of this very frame when it is called."""
+        first = not self._initialised
+        if self._initialised:
+            windows = WINDOWS_TRACKING if self._state.success else WINDOWS_INITIAL
+            previous = self._state
+            self._state = self._model.fit(gray, windows, previous.params_global, previous.params_local)
+            self._failures = -1 if self._state.success else self._failures + 1
+        if self._due():
+            box = widest(detect())
+            if box is not None:
+                self._initialised = True
+                return self._restart(gray, box, first)
+        if not self._initialised:
+            self._failures += 1
+        if self._failures > _GIVE_UP_AFTER:
+            self._initialised = False
+        return TrackResult(self._state, self._state.success)
+
+    def _due(self) -> bool:
+        if not self._initialised:
+            return (self._failures + 1) % _RETRY_UNSEEN == 0
+        return not self._state.success and self._failures % _RETRY_TRACKED == 0
+
+    def _restart(self, gray: Floats, box: Floats, first: bool) -> TrackResult:
+        found = self._best_start(gray, box)
+        if first or found.success:
+            self._state = found
+            self._failures = -1
+            return TrackResult(found, True)
+        # The earlier estimate goes on; only the confidence in it is the new start's.
+        self._state = replace(self._state, confidence=found.confidence, success=False)
+        return TrackResult(self._state, False)
+
+    def _best_start(self, gray: Floats, box: Floats) -> FaceState:
+        """The likeliest fit of the 11 head rotations; the validator has no say in which."""
+        pdm = self._model.pdm
+        local = np.zeros(pdm.mode_count, np.float32)
+        fits = (
+            self._model.fit(gray, WINDOWS_INITIAL, pdm.params_from_box(box, rotation), local)
+            for rotation in HYPOTHESES_RAD
+        )
+        return max(fits, key=lambda state: state.likelihood)
