@@ -1,0 +1,93 @@
+"""Where the model files lie, which are missing, and whether they are whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from auflow.errors import ModelError
+from auflow.models.manifest import ModelFile, load_manifest, sha256_of
+
+__all__ = ["damage_of", "default_root", "missing_files", "originals", "path_of", "require", "verify_files"]
+
+_SHOWN = 10  # of the wrong files in a message
+
+
+def default_root() -> Path:
+    """`$OPENFACE_MODELS_DIR`, or `OpenFaceModels` in the platform's user data folder."""
+    chosen = os.environ.get("OPENFACE_MODELS_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_data_path
+
+    return Path(user_data_path("OpenFaceModels", appauthor=False))
+
+
+def originals(root: Path) -> Path:
+    """The folder below `root` that mirrors OpenFace's repository."""
+    return root / "2.2.0" / "originals"
+
+
+def path_of(root: Path, file: ModelFile) -> Path:
+    """Where the store at `root` keeps one file."""
+    return originals(root).joinpath(*PurePosixPath(file.path).parts)
+
+
+def missing_files(root: Path) -> list[str]:
+    """Paths (relative to `originals(root)`) of the needed files that are not there, in the manifest's order."""
+    return [file.path for file in load_manifest() if file.needed and not path_of(root, file).is_file()]
+
+
+def damage_of(root: Path, file: ModelFile) -> str | None:
+    """What is wrong with one file of the store (with expected and found hash), or None."""
+    path = path_of(root, file)
+    if not path.is_file():
+        return f"{path}: missing"
+    try:
+        found = sha256_of(path)
+        size = path.stat().st_size
+    except OSError as error:
+        return f"{path}: cannot be read: {error.strerror}"
+    if found == file.sha256:
+        return None
+    return (
+        f"{path}: damaged\n"
+        f"  expected SHA-256 {file.sha256} ({file.size} bytes)\n"
+        f"  found    SHA-256 {found} ({size} bytes)"
+    )
+
+
+def verify_files(root: Path) -> None:
+    """Every needed file must be there with its SHA-256; a licence text may be missing but not be another.
+
+    Reads 18.5 MB.
+
+    Raises
+    ------
+    ModelError
+        naming each wrong file with its expected and found hash, and the command that mends it
+    """
+    present = (file for file in load_manifest() if file.needed or path_of(root, file).is_file())
+    problems = [problem for file in present if (problem := damage_of(root, file)) is not None]
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        mend = "type `auflow models fetch --accept-license`: it fetches only what is missing or damaged"
+        raise ModelError("\n".join([*problems[:_SHOWN], *more, mend]))
+
+
+def require(root: Path) -> None:
+    """Refuse to start without a complete and undamaged store.
+
+    Raises
+    ------
+    ModelError
+        three lines that say what to type where files are missing; what `verify_files` says where one is damaged
+    """
+    missing = missing_files(root)
+    if missing:
+        raise ModelError(
+            f"{len(missing)} of {sum(file.needed for file in load_manifest())} OpenFace model files are not in {root}\n"
+            "type `auflow models fetch` to read their licence (academic and non-profit research only), then\n"
+            "type `auflow models fetch --accept-license` to download them (19 MB), or set OPENFACE_MODELS_DIR"
+        )
+    verify_files(root)
