@@ -6,17 +6,13 @@ Layouts are OpenFace's: landmarks planar (all x, then all y, then all z), `param
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-AU_INTENSITIES: tuple[str, ...] = tuple(
-    f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split()
-)
-AU_PRESENCES: tuple[str, ...] = tuple(
-    f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 28 45".split()
-)
+AU_INTENSITIES: tuple[str, ...] = tuple(f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split())
+AU_PRESENCES: tuple[str, ...] = tuple(f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 28 45".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +52,10 @@ class FaceFit:
     landmarks_px: NDArray[np.float32]  # (136,) planar
     landmarks_mm: NDArray[np.float32]  # (204,) planar, camera frame
     pose: NDArray[np.float64]  # (6,) Tx Ty Tz [mm] Rx Ry Rz [rad], camera frame
+    # Left eye (of the picture) first; zeros where no face was found, gaze also where the fit failed.
+    gaze: NDArray[np.float64] = field(default_factory=lambda: np.zeros(8))  # two unit vectors, then angles x, y [rad]
+    eyes_px: NDArray[np.float32] = field(default_factory=lambda: np.zeros(112, np.float32))  # 56 points, planar
+    eyes_mm: NDArray[np.float32] = field(default_factory=lambda: np.zeros(168, np.float32))  # planar, camera frame
 
 
 @dataclass(frozen=True, slots=True)

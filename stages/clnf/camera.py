@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auflow.stages.clnf import fit_kernels as kernels
 from auflow.stages.clnf.pdm import FittingPDM
 
-__all__ = ["Camera", "head_pose", "landmarks_in_space"]
+__all__ = ["Camera", "head_pose", "landmarks_in_space", "rotation_matrix"]
 
 Floats = NDArray[np.float32]
 
@@ -33,6 +33,13 @@ class Camera:
         return cls(focal, focal, width_px / 2.0, height_px / 2.0)
 
 
+def rotation_matrix(angles_rad: NDArray[np.floating]) -> Floats:
+    """R = Rx Ry Rz (3, 3) float32 of three Euler angles."""
+    out = np.empty((3, 3), np.float32)
+    kernels.rotation_from_euler(*angles_rad.astype(np.float32), out)
+    return out
+
+
 def landmarks_in_space(
     pdm: FittingPDM, params_global: Floats, params_local: Floats, landmarks_px: Floats, camera: Camera
 ) -> Floats:
@@ -41,8 +48,7 @@ def landmarks_in_space(
     The weak-perspective scale gives the mean depth fx / scale, the turned shape each point's offset from it.
     """
     n = pdm.point_count
-    rotation = np.empty((3, 3), np.float32)
-    kernels.rotation_from_euler(*params_global[1:4], rotation)
+    rotation = rotation_matrix(params_global[1:4])
     depth = rotation[2] @ pdm.shape_mm(params_local).reshape(3, n) + np.float32(camera.fx) / params_global[0]
     x, y = landmarks_px.reshape(2, n)
     return np.concatenate(
@@ -59,8 +65,7 @@ def head_pose(
 ) -> NDArray[np.float64]:
     """[Tx, Ty, Tz, Rx, Ry, Rz] in mm and radians in the camera's frame: iterative PnP from the fit's own pose."""
     n = pdm.point_count
-    rotation = np.empty((3, 3), np.float32)
-    kernels.rotation_from_euler(*params_global[1:4], rotation)
+    rotation = rotation_matrix(params_global[1:4])
     depth = camera.fx / float(params_global[0])
     start = np.array(
         [

@@ -12,7 +12,7 @@ from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
-__all__ = ["WINDOWS_INITIAL", "WINDOWS_TRACKING", "FaceModel", "FaceState"]
+__all__ = ["WINDOWS_INITIAL", "WINDOWS_TRACKING", "FaceModel", "FaceState", "PartFitter", "PartState"]
 
 Floats = NDArray[np.float32]
 
@@ -24,6 +24,17 @@ _EYE_WINDOWS = (3, 5, 9)
 _INNER_WINDOWS = (9,)
 
 
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """One part's own fit."""
+
+    name: str
+    params_global: Floats  # (6,)
+    params_local: Floats  # (m,)
+    landmarks_px: Floats  # (2n,) planar
+    refined: bool  # False: the face was too small, the shape is only computed
+
+
 @dataclass(slots=True)
 class FaceState:
     """Everything that is known of one face after a fit; a fresh one is a face not found yet."""
@@ -31,8 +42,7 @@ class FaceState:
     params_global: Floats = field(default_factory=lambda: np.array([1, 0, 0, 0, 0, 0], np.float32))
     params_local: Floats = field(default_factory=lambda: np.zeros(34, np.float32))
     landmarks_px: Floats = field(default_factory=lambda: np.zeros(136, np.float32))
-    eyes_px: dict[str, Floats] = field(default_factory=dict)  # part name -> (56,) planar
-    eyes_mm: dict[str, Floats] = field(default_factory=dict)  # part name -> params for its 3-D shape
+    parts: tuple[PartState, ...] = ()  # inner face, left eye, right eye
     likelihood: float = -10.0
     confidence: float = 0.0
     success: bool = False
@@ -46,17 +56,17 @@ class FaceModel:
         self.main = LandmarkFitter(models.main, FitSettings())
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
-        self._parts = [_PartFitter(part) for part in models.parts]
+        self.parts = [PartFitter(part) for part in models.parts]
 
     def fit(self, gray: Floats, windows: tuple[int, ...], params_global: Floats, params_local: Floats) -> FaceState:
         """Fit from the given start (left unchanged): gray (h, w) float32, parameters (6,) and (34,) float32."""
         g, p = params_global.copy(), params_local.copy()
         outcome = self.main.fit(gray, windows, g, p)
         state = FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
-        fitted = [part.fit(gray, state, float(g[0])) for part in self._parts]
-        if any(fitted):
-            for part in self._parts:
-                part.merge_into(state.landmarks_px)
+        state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0])) for part in self.parts)
+        if any(part.refined for part in state.parts):
+            for fitter, part in zip(self.parts, state.parts, strict=True):
+                fitter.merge(part, state.landmarks_px)
             state.params_global, state.params_local = calc_params(self.pdm, state.landmarks_px)
             state.landmarks_px = self.pdm.landmarks_px(state.params_global, state.params_local)
         if outcome.ok:
@@ -65,7 +75,7 @@ class FaceModel:
         return state
 
 
-class _PartFitter:
+class PartFitter:
     """One part: started from the main landmarks that it shares, fitted, merged back."""
 
     def __init__(self, part: Part) -> None:
@@ -77,28 +87,24 @@ class _PartFitter:
             if inner
             else FitSettings(kde_sigma_px=1.0, regularisation=0.5, weight_factor=0.0, refine=False)
         )
-        self._fitter = LandmarkFitter(part.model, settings)
-        self._first_scale = self._fitter.experts[0].scale
-        n = self._fitter.pdm.point_count
+        self.fitter = LandmarkFitter(part.model, settings)
+        self.pdm = self.fitter.pdm
+        self._first_scale = self.fitter.experts[0].scale
+        n = self.pdm.point_count
         main, own = part.mapping[:, 0], part.mapping[:, 1]
         self._main_rows = np.concatenate([main, main + 68])
         self._own_rows = np.concatenate([own, own + n])
         self._start = np.zeros(2 * n, np.float32)
-        self._landmarks = np.zeros(2 * n, np.float32)
 
-    def fit(self, gray: Floats, state: FaceState, main_scale: float) -> bool:
-        """Fit the part below `state`; False when the face is too small for it and its shape is only computed."""
-        self._start[self._own_rows] = state.landmarks_px[self._main_rows]
-        g, p = calc_params(self._fitter.pdm, self._start)
+    def fit(self, gray: Floats, landmarks_px: Floats, main_scale: float) -> PartState:
+        """Fit the part that starts from the main landmarks (136,); below a size its shape is only computed."""
+        self._start[self._own_rows] = landmarks_px[self._main_rows]
+        g, p = calc_params(self.pdm, self._start)
         wanted = main_scale > _SCALE_HEADROOM * self._first_scale
         if wanted:
-            self._fitter.fit(gray, self._windows, g, p)
-        self._landmarks = self._fitter.pdm.landmarks_px(g, p)
-        if self.name != "inner":
-            state.eyes_px[self.name] = self._landmarks
-            state.eyes_mm[self.name] = np.concatenate([g, p])
-        return wanted
+            self.fitter.fit(gray, self._windows, g, p)
+        return PartState(self.name, g, p, self.pdm.landmarks_px(g, p), wanted)
 
-    def merge_into(self, landmarks_px: Floats) -> None:
-        """Put this part's landmarks in place of the main model's."""
-        landmarks_px[self._main_rows] = self._landmarks[self._own_rows]
+    def merge(self, part: PartState, landmarks_px: Floats) -> None:
+        """Put the part's landmarks in place of the main model's (136,)."""
+        landmarks_px[self._main_rows] = part.landmarks_px[self._own_rows]

@@ -96,7 +96,7 @@ class LandmarkFitter:
         gray : (h, w) float32, 0 to 255; params_global : (6,) float32; params_local : (m,) float32
         """
         outcome = FitOutcome()
-        for scale, (experts, window) in enumerate(zip(self.experts, windows, strict=False)):
+        for scale, window in enumerate(windows[: len(self.experts)]):
             if window == 0:
                 continue
             self._fit_scale(gray, scale, window, params_global, params_local, outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.clnf import load_clnf_models
-from auflow.stages.clnf.camera import Camera, head_pose, landmarks_in_space
+from auflow.stages.clnf.camera import Camera, head_pose, landmarks_in_space, rotation_matrix
 from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.gaze import eye_gaze, gaze_angles
 from auflow.stages.clnf.tracker import FaceTracker
 from auflow.stages.records import FaceFit, Frame
 
 __all__ = ["ClnfStage", "warm_up"]
+
+EYE_CORNERS = {"left_eye_28": (36, 39), "right_eye_28": (42, 45)}  # part -> its corners on the face
 
 
 class ClnfStage:
@@ -36,11 +40,7 @@ class ClnfStage:
         return self._record(frame, result.state, result.success)
 
     def _record(self, frame: Frame, state: FaceState, success: bool) -> FaceFit:
-        height, width = frame.bgr.shape[:2]
-        camera = Camera.guess(width, height)
-        seen = bool(state.landmarks_px.any())  # a face that was never found has no place in space
-        where = (self._model.pdm, state.params_global, state.params_local, state.landmarks_px, camera)
-        return FaceFit(
+        fit = FaceFit(
             index=frame.index,
             timestamp_s=frame.timestamp_s,
             face_id=0,
@@ -50,9 +50,42 @@ class ClnfStage:
             params_global=state.params_global,
             params_local=state.params_local,
             landmarks_px=state.landmarks_px,
-            landmarks_mm=landmarks_in_space(*where) if seen else np.zeros(204, np.float32),
-            pose=head_pose(*where) if seen else np.zeros(6),
+            landmarks_mm=np.zeros(204, np.float32),
+            pose=np.zeros(6),
         )
+        if not state.landmarks_px.any():  # a face that was never found has no place in space
+            return fit
+        height, width = frame.bgr.shape[:2]
+        return self._place(fit, state, Camera.guess(width, height))
+
+    def _place(self, fit: FaceFit, state: FaceState, camera: Camera) -> FaceFit:
+        """The fit with what the camera model adds: 3-D landmarks, pose, gaze."""
+        where = (self._model.pdm, state.params_global, state.params_local, state.landmarks_px, camera)
+        face_mm, pose = landmarks_in_space(*where), head_pose(*where)
+        eyes = [
+            (part, landmarks_in_space(fitter.pdm, part.params_global, part.params_local, part.landmarks_px, camera))
+            for fitter, part in zip(self._model.parts, state.parts, strict=True)
+            if part.name in EYE_CORNERS
+        ]
+        gaze = np.zeros(8)
+        if fit.success:
+            head = rotation_matrix(pose[3:])
+            corners = face_mm.reshape(3, -1)
+            first, second = (eye_gaze(mm, corners[:, EYE_CORNERS[part.name]], head) for part, mm in eyes)
+            gaze = np.concatenate([first, second, gaze_angles(first, second)])
+        return replace(
+            fit,
+            landmarks_mm=face_mm,
+            pose=pose,
+            gaze=gaze,
+            eyes_px=_side_by_side([part.landmarks_px for part, _ in eyes], 2),
+            eyes_mm=_side_by_side([mm for _, mm in eyes], 3),
+        )
+
+
+def _side_by_side(shapes: list[NDArray[np.float32]], axes: int) -> NDArray[np.float32]:
+    """Planar shapes joined to one planar shape."""
+    return np.concatenate([shape.reshape(axes, -1) for shape in shapes], axis=1).reshape(-1)
 
 
 def warm_up(models_root: Path) -> None:
