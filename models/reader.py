@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from auflow.errors import ModelError
 
 __all__ = ["BinaryReader"]
 
-_MAT_TYPES = {0: np.dtype("u1"), 4: np.dtype("<i4"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
+_MAT_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("u1"), 4: np.dtype("<i4"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
 _MAX_SIDE = 1 << 20
 
 
@@ -58,7 +59,7 @@ class BinaryReader:
             raise self.fail(f"{what}: expected a finite number, got {value}")
         return value
 
-    def mat(self, what: str, *, shape: tuple[int | None, int | None] = (None, None)) -> NDArray[np.generic]:
+    def mat(self, what: str, *, shape: tuple[int | None, int | None] = (None, None)) -> NDArray[Any]:
         """One MatBin (int32 rows, columns, type, then row-major data); a side of `shape` that is None is free."""
         rows = self.i32(f"rows of {what}", low=0, high=_MAX_SIDE)
         columns = self.i32(f"columns of {what}", low=0, high=_MAX_SIDE)
@@ -69,7 +70,9 @@ class BinaryReader:
         if kind not in _MAT_TYPES:
             raise self.fail(f"{what}: expected a matrix type of {sorted(_MAT_TYPES)}, got {kind}")
         dtype = _MAT_TYPES[kind]
-        data = np.frombuffer(self._take(rows * columns * dtype.itemsize, what), dtype).reshape(rows, columns)
+        data: NDArray[Any] = np.frombuffer(self._take(rows * columns * dtype.itemsize, what), dtype).reshape(
+            rows, columns
+        )
         if dtype.kind == "f" and not np.isfinite(data).all():
             raise self.fail(f"{what}: expected finite numbers")
         return data

@@ -36,7 +36,8 @@ class Camera:
 def rotation_matrix(angles_rad: NDArray[np.floating]) -> Floats:
     """R = Rx Ry Rz (3, 3) float32 of three Euler angles."""
     out = np.empty((3, 3), np.float32)
-    kernels.rotation_from_euler(*angles_rad.astype(np.float32), out)
+    rx, ry, rz = angles_rad.astype(np.float32)
+    kernels.rotation_from_euler(rx, ry, rz, out)
     return out
 
 

@@ -19,7 +19,7 @@ _IRIS_POINTS = 8  # the first points of the eye model
 
 
 def eye_gaze(
-    eye_mm: NDArray[np.float32], corners_mm: NDArray[np.float32], head_rotation: NDArray[np.float64]
+    eye_mm: NDArray[np.float32], corners_mm: NDArray[np.float32], head_rotation: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Unit gaze vector (3,) of one eye in the camera's frame.
 
@@ -33,8 +33,8 @@ def eye_gaze(
     along = float(ray @ centre)
     under_root = along * along - float(centre @ centre) + _EYEBALL_RADIUS_MM**2
     hit = ray * (along - math.sqrt(under_root) if under_root >= 0 else along)
-    axis = hit - centre
-    return axis / np.linalg.norm(axis)
+    axis: NDArray[np.float64] = (hit - centre) / np.linalg.norm(hit - centre)
+    return axis
 
 
 def gaze_angles(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,130 @@
+"""What OpenFace does to a whole video's AU values at its end: neutral offsets, clamping, smoothing. Pure NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.errors import ShapeError
+
+__all__ = ["finish_intensities", "finish_presences", "moving_mean", "neutral_offsets"]
+
+F64 = NDArray[np.float64]
+
+_HIGHEST = 5.0
+_INTENSITY_WINDOW = 3
+_PRESENCE_WINDOW = 7
+_MAJORITY = 0.5
+
+
+def _check(values: F64, success: NDArray[np.bool_]) -> None:
+    if values.ndim != 2 or success.shape != values.shape[:1]:
+        raise ShapeError(
+            f"values and success: expected (n, k) and (n,), got {values.shape} and {success.shape}; one row a frame"
+        )
+
+
+def neutral_offsets(values: F64, success: NDArray[np.bool_], cutoffs: F64) -> F64:
+    """Each AU's value on the frame that counts as the person's neutral face.
+
+    Parameters
+    ----------
+    values : (n, k) float64
+    success : (n,) bool, the frames that take part
+    cutoffs : (k,) float64 share of the frames, sorted by value, that lie below; NaN where the AU has no offset
+
+    Returns
+    -------
+    (k,) float64: of m sorted values the one at int(m * cutoff); 0 without a cut-off or without frames
+
+    Raises
+    ------
+    ShapeError
+    """
+    _check(values, success)
+    if cutoffs.shape != values.shape[1:]:
+        raise ShapeError(f"cutoffs: expected {values.shape[1:]}, got {cutoffs.shape}; one a column of values")
+    offsets = np.zeros(values.shape[1])
+    columns = np.flatnonzero(np.isfinite(cutoffs))
+    ordered = np.sort(values[success][:, columns], axis=0)
+    if len(ordered):
+        offsets[columns] = ordered[(len(ordered) * cutoffs[columns]).astype(int), np.arange(columns.size)]
+    return offsets
+
+
+def moving_mean(values: F64, window: int) -> F64:
+    """Centred mean over an odd number of rows; the first and last window // 2 rows stay as they are.
+
+    Parameters
+    ----------
+    values : (n, k) float64
+    window : rows, odd
+
+    Returns
+    -------
+    (n, k) float64, a new array
+    """
+    smoothed = values.copy()
+    inner = len(values) - window + 1
+    if inner > 0:
+        total = np.zeros((inner, values.shape[1]))
+        for start in range(window):
+            total += values[start : start + inner]
+        half = window // 2
+        smoothed[half : half + inner] = total / window
+    return smoothed
+
+
+def finish_intensities(values: F64, success: NDArray[np.bool_], cutoffs: F64) -> F64:
+    """The final intensities of a video.
+
+    The neutral offset is taken off, then values are clamped to 0 to 5, failed frames set to 0, and a mean over
+    three frames smooths them; the zeros of failed frames take part in it.
+
+    Parameters
+    ----------
+    values : (n, k) float64, raw predictions, with the video's final median on the frames that were predicted again
+    success : (n,) bool
+    cutoffs : (k,) float64, NaN where the AU has no offset
+
+    Returns
+    -------
+    (n, k) float64, 0 to 5
+
+    Raises
+    ------
+    ShapeError
+
+    References
+    ----------
+    OpenFace 2.2, FaceAnalyser, ExtractAllPredictionsOfflineReg.
+    """
+    final = np.clip(values - neutral_offsets(values, success, cutoffs), 0.0, _HIGHEST)
+    final[~success] = 0.0
+    return moving_mean(final, _INTENSITY_WINDOW)
+
+
+def finish_presences(labels: F64, success: NDArray[np.bool_]) -> F64:
+    """The final presences of a video: failed frames set to 0, then the majority of seven frames.
+
+    Parameters
+    ----------
+    labels : (n, k) float64, 0 or 1
+    success : (n,) bool
+
+    Returns
+    -------
+    (n, k) float64, 0 or 1; the first and last three frames keep their labels
+
+    Raises
+    ------
+    ShapeError
+
+    References
+    ----------
+    OpenFace 2.2, FaceAnalyser, ExtractAllPredictionsOfflineClass.
+    """
+    _check(labels, success)
+    final = labels.copy()
+    final[~success] = 0.0
+    return (moving_mean(final, _PRESENCE_WINDOW) >= _MAJORITY).astype(np.float64)

@@ -1,0 +1,178 @@
+"""The AU stage: a picture and its fit in, Action Units out, and the whole video's table at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.errors import ModelError, ShapeError
+from auflow.models.au_heads import AuHeads, HeadSet, load_au_heads
+from auflow.stages.au import align, fhog, median
+from auflow.stages.au.features import DescriptorMedian, FaceDescriber
+from auflow.stages.au.offline import finish_intensities, finish_presences
+from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
+
+__all__ = ["AuStage", "warm_up"]
+
+F64 = NDArray[np.float64]
+
+# Only so many accepted frames are predicted again with the final median; later ones keep their online values,
+# from a median that has settled.
+_REPREDICTED = 3000
+
+
+class _Heads:
+    """One head set with the current median's part of its predictions."""
+
+    def __init__(self, heads: HeadSet) -> None:
+        self._heads = heads
+        self._of_median = np.zeros(len(heads.names))
+
+    def set_median(self, value: F64) -> None:
+        """From now on predict relative to this median (4702,); static heads ignore it."""
+        self._of_median = np.where(self._heads.dynamic, self._heads.weights @ value, 0.0)
+
+    def products(self, features: F64) -> F64:
+        """The part of the prediction that does not depend on the median: (k,) of (4702,)."""
+        return self._heads.weights @ features + self._heads.offsets
+
+    def intensities(self, products: F64) -> F64:
+        """Raw intensities of products (..., k)."""
+        return products - self._of_median
+
+    def presences(self, products: F64) -> F64:
+        """Labels 0 or 1 of products (..., k)."""
+        return np.where(products - self._of_median > 0.0, self._heads.positive, self._heads.negative)
+
+
+class _Series:
+    """What the offline pass needs of every frame: a few dozen numbers, no descriptors.
+
+    The heads are linear, so the final median's correction needs only each frame's products with the weights.
+    """
+
+    def __init__(self) -> None:
+        self.accepted: list[bool] = []
+        self.intensities: list[F64] = []
+        self.presences: list[NDArray[np.uint8]] = []
+        self.products: list[tuple[F64, F64]] = []  # of the first accepted frames
+
+    def add(self, accepted: bool, intensities: F64, presences: F64) -> None:
+        """One more frame's online values."""
+        self.accepted.append(accepted)
+        self.intensities.append(intensities)
+        self.presences.append(presences.astype(np.uint8))
+
+
+class AuStage:
+    """Action Units of one face of one stream.
+
+    Parameters
+    ----------
+    models_root : the model store
+    static : use the heads for single pictures, which know no median
+
+    Raises
+    ------
+    ModelError
+
+    Notes
+    -----
+    A frame whose fit was not accepted has all values zero: the C++ program goes on to take the FHOG of a black
+    face there and then drops it. The running median takes the accepted ones of every second frame, counted from
+    the first. Before its first sample it is zero.
+    """
+
+    def __init__(self, models_root: Path, *, static: bool = False) -> None:
+        heads = load_au_heads(models_root, static=static)
+        _check_names(heads)
+        self._cutoffs = heads.intensities.cutoffs
+        self._uses_median = bool(heads.intensities.dynamic.any() or heads.presences.dynamic.any())
+        self._regressors = _Heads(heads.intensities)
+        self._classifiers = _Heads(heads.presences)
+        self._describer = FaceDescriber(models_root)
+        self._median = DescriptorMedian()
+        self._series = _Series()
+
+    def process(self, frame: Frame, fit: FaceFit) -> AuFrame:
+        """The online values of one frame: frames must come in order, failed ones too.
+
+        Raises
+        ------
+        ShapeError
+        """
+        if frame.index != fit.index:
+            raise ShapeError(f"fit: expected the fit of frame {frame.index}, got that of frame {fit.index}")
+        if fit.accepted:
+            intensities, presences = self._predict(frame, fit)
+        else:
+            intensities, presences = np.zeros(len(AU_INTENSITIES)), np.zeros(len(AU_PRESENCES))
+        self._series.add(fit.accepted, intensities, presences)
+        return AuFrame(fit.index, fit.face_id, intensities, presences)
+
+    def _predict(self, frame: Frame, fit: FaceFit) -> tuple[F64, F64]:
+        features = self._describer.describe(frame.bgr, fit.landmarks_px)
+        if self._uses_median and len(self._series.accepted) % 2 == 0:
+            self._median.insert(features)
+            self._set_median()
+        products = self._regressors.products(features), self._classifiers.products(features)
+        if len(self._series.products) < _REPREDICTED:
+            self._series.products.append(products)
+        return self._regressors.intensities(products[0]), self._classifiers.presences(products[1])
+
+    def _set_median(self) -> None:
+        value = self._median.value
+        self._regressors.set_median(value)
+        self._classifiers.set_median(value)
+
+    def finish(self) -> AuTable:
+        """The final values of all frames since the last reset, in order; may be called at any time."""
+        accepted, intensities, presences = self._predict_again()
+        return AuTable(finish_intensities(intensities, accepted, self._cutoffs), finish_presences(presences, accepted))
+
+    def _predict_again(self) -> tuple[NDArray[np.bool_], F64, F64]:
+        """Acceptance, raw intensities and labels of all frames, the first accepted ones by the median as it is now."""
+        series = self._series
+        count = len(series.accepted)
+        accepted = np.array(series.accepted, np.bool_)
+        intensities = np.array(series.intensities, np.float64).reshape(count, len(AU_INTENSITIES))
+        presences = np.array(series.presences, np.float64).reshape(count, len(AU_PRESENCES))
+        if series.products:
+            again = np.flatnonzero(accepted)[: len(series.products)]
+            intensities[again] = self._regressors.intensities(np.array([pair[0] for pair in series.products]))
+            presences[again] = self._classifiers.presences(np.array([pair[1] for pair in series.products]))
+        return accepted, intensities, presences
+
+    def reset(self) -> None:
+        """Forget the stream: the next frame is the first of another."""
+        self._median.reset()
+        self._set_median()
+        self._series = _Series()
+
+
+def _check_names(heads: AuHeads) -> None:
+    for kind, expected, got in (
+        ("intensities", AU_INTENSITIES, heads.intensities.names),
+        ("presences", AU_PRESENCES, heads.presences.names),
+    ):
+        if expected != got:
+            raise ModelError(f"AU {kind}: expected heads for {expected}, got {got}; fetch the model files again")
+
+
+def warm_up(models_root: Path) -> None:
+    """Compile (or load) every kernel of the stage and run it once on a made-up face.
+
+    Raises
+    ------
+    ModelError
+    """
+    for module in (align, fhog, median):
+        module.warm_up()
+    x, y = np.meshgrid(np.arange(8.0), np.arange(9.0))
+    landmarks = np.concatenate([x.reshape(-1)[:68] * 12 + 20, y.reshape(-1)[:68] * 12 + 20]).astype(np.float32)
+    empty = np.zeros(0, np.float32)
+    picture = np.zeros((160, 160, 3), np.uint8)
+    fit = FaceFit(1, 0.0, 0, True, True, 1.0, empty, empty, landmarks, empty, np.zeros(6))
+    AuStage(models_root).process(Frame(1, 0.0, picture), fit)
