@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Multiplications and additions may be fused; nothing else is relaxed.
+CONTRACT = {"contract"}
 F0 = np.float32(0.0)
 F1 = np.float32(1.0)
 F2 = np.float32(2.0)
@@ -52,7 +54,7 @@ def euler_from_rotation(R):
     return rx, ry, rz
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def shape_3d(mean, modes, p, out):
     """out (3n) = mean + p . modes, where modes (m, 3n) holds one principal component a row."""
     for i in range(mean.size):
@@ -63,7 +65,7 @@ def shape_3d(mean, modes, p, out):
             out[i] += weight * modes[j, i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def project(shape, g, out):
     """Weak-perspective projection of shape (3n) to out (2n) pixels."""
     n = shape.size // 3
@@ -78,7 +80,7 @@ def project(shape, g, out):
         out[n + i] = s * (r10 * x + r11 * y + r12 * z) + ty
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def jacobian(shape, components, g, J):
     """d(image points)/d(g, p) into J (2n, 6) or (2n, 6 + m); components (3n, m)."""
     n = shape.size // 3
@@ -103,31 +105,34 @@ def jacobian(shape, components, g, J):
                 row[6 + j] = a0 * vx[j] + a1 * vy[j] + a2 * vz[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def normal_equations(J, residual, weights, H, b):
-    """Lower triangle of H = J' W J and b = J' W residual; weights (n) count for both coordinates of a point."""
+    """Lower triangle of H = J' W J and b = J' W residual; weights (n) count for both coordinates of a point.
+
+    Both rows of a point are added at once: half the traffic on H. Above the diagonal H holds no result.
+    """
     n = weights.size
     k = J.shape[1]
     for i in range(k):
         b[i] = F0
         for j in range(k):
             H[i, j] = F0
-    for r in range(J.shape[0]):
-        w = weights[r % n]
+    for r in range(n):
+        w = weights[r]
         if w == F0:
             continue
-        row = J[r]
-        e = residual[r] * w
+        row_x, row_y = J[r], J[n + r]
+        ex, ey = residual[r] * w, residual[n + r] * w
         for i in range(k):
-            b[i] += e * row[i]
+            b[i] += ex * row_x[i] + ey * row_y[i]
         for i in range(k):
-            f = w * row[i]
+            fx, fy = w * row_x[i], w * row_y[i]
             line = H[i]
             for j in range(i + 1):
-                line[j] += f * row[j]
+                line[j] += fx * row_x[j] + fy * row_y[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def cholesky_solve(H, b):
     """Solve H x = b in place (x in b) from the lower triangle of a positive definite H; False when it is not."""
     k = b.size
@@ -248,6 +253,34 @@ def calc_params(mean, components, modes, eigenvalues, landmarks, rotation, g, p)
 
 
 @njit(cache=True, nogil=True)
+def similarity(source, target, forward, backward):
+    """The 2 x 2 turn and scale that takes centred source (2n) to centred target, and its inverse, in float64 inside.
+
+    Least squares for the turn, the scale from the ratio of the sizes, as in OpenFace's AlignShapesWithScale.
+    """
+    n = source.size // 2
+    sx, sy, tx, ty = 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        sx += source[i]
+        sy += source[n + i]
+        tx += target[i]
+        ty += target[n + i]
+    cosine, sine, source_size, target_size = 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        x, y = source[i] - sx / n, source[n + i] - sy / n
+        u, v = target[i] - tx / n, target[n + i] - ty / n
+        cosine += x * u + y * v
+        sine += x * v - y * u
+        source_size += x * x + y * y
+        target_size += u * u + v * v
+    factor = np.sqrt(target_size / source_size) / np.sqrt(cosine * cosine + sine * sine)
+    a, b = factor * cosine, factor * sine
+    square = a * a + b * b
+    forward[0, 0], forward[0, 1], forward[1, 0], forward[1, 1] = a, -b, b, a
+    backward[0, 0], backward[0, 1], backward[1, 0], backward[1, 1] = a / square, b / square, -b / square, a / square
+
+
+@njit(cache=True, nogil=True)
 def kde_grid(window, a, out):
     """Gaussian kernel exp(a d^2) seen from every 0.1-px position: out ((10 w)^2, w^2), position row-major in (x, y)."""
     steps = 10 * window
@@ -261,7 +294,7 @@ def kde_grid(window, a, out):
                     line[row * window + column] = np.exp(a * (dy * dy + dx * dx))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def mean_shift(responses, visible, offsets, grid, out):
     """Mean shift of each visible point in the reference frame; offsets and out (2n), responses (n, w, w).
 

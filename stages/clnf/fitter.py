@@ -57,22 +57,10 @@ class FitOutcome:
 
 
 def similarity(source: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """The 2 x 2 turn and scale that takes centred `source` (2n,) to centred `target`, and its inverse.
-
-    Least squares with the scale from the ratio of the sizes, as in OpenFace's AlignShapesWithScale.
-    """
-    s = source.reshape(2, -1).astype(np.float64)
-    t = target.reshape(2, -1).astype(np.float64)
-    s = s - s.mean(axis=1, keepdims=True)
-    t = t - t.mean(axis=1, keepdims=True)
-    cosine, sine = (s * t).sum(), (s[0] * t[1] - s[1] * t[0]).sum()
-    factor = math.sqrt((t * t).sum() / (s * s).sum()) / math.hypot(cosine, sine)
-    a, b = factor * cosine, factor * sine
-    square = a * a + b * b
-    return (
-        np.array([[a, -b], [b, a]], np.float32),
-        np.array([[a / square, b / square], [-b / square, a / square]], np.float32),
-    )
+    """The 2 x 2 turn and scale that takes centred `source` (2n,) to centred `target`, and its inverse."""
+    forward, backward = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
+    kernels.similarity(source, target, forward, backward)
+    return forward, backward
 
 
 class LandmarkFitter:

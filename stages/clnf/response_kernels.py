@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Multiplications and additions may be fused; nothing else is relaxed.
+CONTRACT = {"contract"}
 F0 = np.float32(0.0)
 F1 = np.float32(1.0)
 SUPPORT = 11  # side of an expert's convolution window
@@ -47,26 +49,42 @@ def bilinear(image, ix, iy, fx, fy):
 
 
 @njit(cache=True, nogil=True)
-def warp_patch(image, a, b, x, y, out):
+def grid_steps(a, b, out):
+    """Fixed-point steps (x, y) along a row of the warp [a -b; b a]: out (2, s) int32."""
+    for column in range(out.shape[1]):
+        out[0, column] = np.int32(np.rint(np.float64(a) * column * _ONE))
+        out[1, column] = np.int32(np.rint(np.float64(b) * column * _ONE))
+
+
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
+def warp_patch(image, a, b, x, y, steps, out):
     """Cut the square out (s, s) of image, turned and scaled by [a -b; b a], its centre at (x, y).
 
-    The sampling positions are rounded to 1/32 px exactly as OpenCV's inverse-mapped linear warpAffine does;
-    pixels outside the image are 0.
+    steps (2, s) are those of `grid_steps`. The sampling positions are rounded to 1/32 px exactly as OpenCV's
+    inverse-mapped linear warpAffine does; pixels outside the image are 0.
     """
     side = out.shape[0]
     half = np.float32(side - 1) / np.float32(2)
     tx = np.float64(x - a * half + b * half)
     ty = np.float64(y - a * half - b * half)
-    ad, bd = np.float64(a), np.float64(b)
+    width, height = image.shape[1], image.shape[0]
+    reach = np.float32(side) * (abs(a) + abs(b)) + np.float32(2)
+    inside = x - reach > F0 and y - reach > F0 and x + reach < width and y + reach < height
     for row in range(side):
-        x0 = np.int64(np.rint((-bd * row + tx) * _ONE)) + _ROUND
-        y0 = np.int64(np.rint((ad * row + ty) * _ONE)) + _ROUND
+        x0 = np.int64(np.rint((tx - np.float64(b) * row) * _ONE)) + _ROUND
+        y0 = np.int64(np.rint((ty + np.float64(a) * row) * _ONE)) + _ROUND
         for column in range(side):
-            sx = (x0 + np.int64(np.rint(ad * column * _ONE))) >> _EXTRA_BITS
-            sy = (y0 + np.int64(np.rint(bd * column * _ONE))) >> _EXTRA_BITS
+            sx = (x0 + steps[0, column]) >> _EXTRA_BITS
+            sy = (y0 + steps[1, column]) >> _EXTRA_BITS
             fx = np.float32(sx & _MASK) * _FRACTION
             fy = np.float32(sy & _MASK) * _FRACTION
-            out[row, column] = bilinear(image, sx >> _FRACTION_BITS, sy >> _FRACTION_BITS, fx, fy)
+            ix, iy = sx >> _FRACTION_BITS, sy >> _FRACTION_BITS
+            if inside:
+                upper = image[iy, ix] * (F1 - fx) + image[iy, ix + 1] * fx
+                lower = image[iy + 1, ix] * (F1 - fx) + image[iy + 1, ix + 1] * fx
+                out[row, column] = upper * (F1 - fy) + lower * fy
+            else:
+                out[row, column] = bilinear(image, ix, iy, fx, fy)
 
 
 @njit(cache=True, nogil=True)
@@ -114,9 +132,13 @@ def window_statistics(area, mean, inverse_norm):
             q -= squares[column]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def convolve(area, weights, out):
-    """Correlate area (s, s) with weights (TAPS,): out is flat with row stride s; its row ends hold no result."""
+    """Correlate area (s, s) with weights (TAPS,): out is flat with row stride s; its row ends hold no result.
+
+    The sums run over whole stretches of the flat area, one row of taps at a time, so that the inner loop is
+    long, has no jump and needs its accumulator once per 11 products.
+    """
     side = area.shape[0]
     window = side - SUPPORT + 1
     count = (window - 1) * side + window
@@ -124,25 +146,51 @@ def convolve(area, weights, out):
     for q in range(count):
         out[q] = F0
     for i in range(SUPPORT):
-        for j in range(SUPPORT):
-            w = weights[i * SUPPORT + j]
-            part = flat[i * side + j : i * side + j + count]
-            for q in range(count):
-                out[q] += w * part[q]
+        w = weights[i * SUPPORT : (i + 1) * SUPPORT]
+        w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]
+        r = flat[i * side : i * side + count + SUPPORT - 1]
+        for q in range(count):
+            left = w0 * r[q] + w1 * r[q + 1] + w2 * r[q + 2] + w3 * r[q + 3] + w4 * r[q + 4] + w5 * r[q + 5]
+            right = w6 * r[q + 6] + w7 * r[q + 7] + w8 * r[q + 8] + w9 * r[q + 9] + w10 * r[q + 10]
+            out[q] += left + right
 
 
-@njit(cache=True, nogil=True)
-def patch_response(area, experts, point, sigma, scratch, out):
-    """Response map out (w, w) of one point's neurons on its area (w + 10, w + 10), weighed by Sigma (w*w, w*w).
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
+def exponential(values, exponents, count):
+    """exp of values[:count] in place, |values| <= 87 (clamped); exponents (count,) int32 is scratch.
+
+    exp(x) = 2^n exp(r) with |r| <= ln 2 / 2 and exp(r) by its series of degree 6: within 2 units in the last
+    place, and free of calls and jumps, so that the compiler makes vectors of it.
+    """
+    power = exponents.view(np.float32)
+    for q in range(count):
+        x = min(np.float32(87.0), max(np.float32(-87.0), values[q]))
+        n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+        r = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
+        p = np.float32(1.0 / 720.0) * r + np.float32(1.0 / 120.0)
+        p = p * r + np.float32(1.0 / 24.0)
+        p = p * r + np.float32(1.0 / 6.0)
+        p = p * r + np.float32(0.5)
+        values[q] = p * r * r + r + F1
+        exponents[q] = (np.int32(n) + np.int32(127)) << np.int32(23)
+    for q in range(count):
+        values[q] *= power[q]
+
+
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
+def patch_response(area, experts, point, sigma, scratch, exponents, out):
+    """Response map out (w * w,) of one point's neurons on its area (w + 10, w + 10), weighed by Sigma (w*w, w*w).
 
     experts = (weights (n, k, TAPS), weight_sums (n, k), biases (n, k), two_alphas (n, k)); a neuron whose
-    two_alpha is 0 does not count. scratch (4, s * s).
+    two_alpha is 0 does not count. scratch (4, s * s) and exponents (s * s,) are working space.
     """
     weights, weight_sums, biases, two_alphas = experts
-    side, window = area.shape[0], out.shape[0]
+    side = area.shape[0]
+    window = side - SUPPORT + 1
     mean, inverse_norm, sums, response = scratch[0], scratch[1], scratch[2], scratch[3]
+    count = (window - 1) * side + window
     window_statistics(area, mean, inverse_norm)
-    for q in range(window * window):
+    for q in range(count):
         response[q] = F0
     for k in range(weights.shape[1]):
         amplitude = two_alphas[point, k]
@@ -150,24 +198,25 @@ def patch_response(area, experts, point, sigma, scratch, out):
             continue
         convolve(area, weights[point, k], sums)
         weight_sum, bias = weight_sums[point, k], biases[point, k]
-        for row in range(window):
-            for column in range(window):
-                q = row * side + column
-                z = (sums[q] - mean[q] * weight_sum) * inverse_norm[q] + bias
-                response[row * window + column] += amplitude / (F1 + np.exp(-z))
-    lowest = F0
-    count = window * window
-    for r in range(count):
-        line = sigma[r]
-        total = F0
         for q in range(count):
-            total += line[q] * response[q]
-        out[r // window, r % window] = total
-        lowest = min(lowest, total)
-    if lowest < F0:
-        for row in range(window):
-            for column in range(window):
-                out[row, column] -= lowest
+            sums[q] = (mean[q] * weight_sum - sums[q]) * inverse_norm[q] - bias
+        exponential(sums, exponents, count)
+        for q in range(count):
+            response[q] += amplitude / (F1 + sums[q])
+    positions = window * window
+    for q in range(positions):
+        out[q] = F0
+    for row in range(window):
+        for column in range(window):
+            value = response[row * side + column]
+            line = sigma[row * window + column]
+            for q in range(positions):
+                out[q] += value * line[q]
+    lowest = F0
+    for q in range(positions):
+        lowest = min(lowest, out[q])
+    for q in range(positions):
+        out[q] -= lowest
 
 
 @njit(cache=True, nogil=True)
@@ -179,8 +228,13 @@ def response_maps(image, points, to_img, visible, experts, sigmas, out):
     n, window, _ = out.shape
     side = window + SUPPORT - 1
     area = np.empty((side, side), np.float32)
-    scratch = np.empty((4, side * side), np.float32)
+    scratch = np.zeros((4, side * side), np.float32)
+    exponents = np.empty(side * side, np.int32)
+    steps = np.empty((2, side), np.int32)
+    a, b = to_img[0, 0], -to_img[0, 1]
+    grid_steps(a, b, steps)
+    flat = out.reshape(n, window * window)
     for i in range(n):
         if visible[i]:
-            warp_patch(image, to_img[0, 0], -to_img[0, 1], points[i], points[n + i], area)
-            patch_response(area, experts, i, sigmas[i], scratch, out[i])
+            warp_patch(image, a, b, points[i], points[n + i], steps, area)
+            patch_response(area, experts, i, sigmas[i], scratch, exponents, flat[i])

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Multiplications and additions may be fused; nothing else is relaxed.
+CONTRACT = {"contract"}
 F0 = np.float32(0.0)
 _FRACTION_BITS = 5
 _STEPS = np.float32(1 << _FRACTION_BITS)
@@ -62,7 +64,7 @@ def normalise(values, mean, deviation):
         values[q] = ((values[q] - centre) / spread - mean[q]) / deviation[q]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def convolve_relu_pool(maps, weights, biases, scratch, out):
     """out (k, h', w') = 2 x 2 maximum of relu(correlation of maps (c, h, w) with weights (k, c, i, j) + bias).
 
@@ -78,11 +80,17 @@ def convolve_relu_pool(maps, weights, biases, scratch, out):
             scratch[q] = biases[k]
         for c in range(inputs):
             for i in range(rows):
-                for j in range(columns):
-                    w = weights[k, c, i, j]
-                    part = flat[c, i * width + j : i * width + j + count]
+                line = flat[c, i * width : i * width + count + columns - 1]
+                w = weights[k, c, i]
+                for j in range(0, columns - 2, 3):  # three taps for one load and store of the sum
+                    w0, w1, w2 = w[j], w[j + 1], w[j + 2]
+                    part = line[j : j + count + 2]
                     for q in range(count):
-                        scratch[q] += w * part[q]
+                        scratch[q] += w0 * part[q] + w1 * part[q + 1] + w2 * part[q + 2]
+                for j in range(columns - columns % 3, columns):
+                    rest = line[j : j + count]
+                    for q in range(count):
+                        scratch[q] += w[j] * rest[q]
         for y in range(out.shape[1]):
             top = 2 * y * width
             for x in range(out.shape[2]):
@@ -92,7 +100,7 @@ def convolve_relu_pool(maps, weights, biases, scratch, out):
                 out[k, y, x] = max(F0, max(upper, lower))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
 def dense(inputs, weights, biases, rectify, out):
     """out = inputs @ weights (inputs, outputs) + biases, with relu when asked."""
     for o in range(out.size):

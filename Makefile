@@ -1,0 +1,56 @@
+# One file for every task. `make demo` and `make test` set up all they need in .venv.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help setup models demo test check format bench wheel clean
+
+help:
+	@echo "make demo    set up, fetch the model files (accepts their licence), run on demo/astronaut.mp4 into demo/out"
+	@echo "make test    set up, fetch the model files (accepts their licence), run the tests"
+	@echo "make check   formatting, lint, types, direction of imports"
+	@echo "make bench   measure speed and memory on the demo clip"
+	@echo "make format  format the code"
+	@echo "make wheel   build the wheel and the source archive into dist/"
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "auflow needs Python 3.11 to 3.13 with venv (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed
+
+models: setup
+	$(BIN)/auflow models fetch --accept-license
+
+demo: models
+	$(BIN)/auflow run demo/astronaut.mp4 -o demo/out --overlay
+	$(BIN)/auflow plot demo/out/astronaut.csv -o demo/out/astronaut.png
+	@ls -l demo/out
+
+# Without a network the tests that need model files skip, with the reason.
+test: setup
+	-$(BIN)/auflow models fetch --accept-license
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/auflow
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: models
+	$(BIN)/python benchmarks/end_to_end.py demo/astronaut.mp4
+
+wheel: setup
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist demo/out .mypy_cache .ruff_cache .pytest_cache *.egg-info
