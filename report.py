@@ -1,0 +1,245 @@
+"""What the user sees of a run: progress, warnings and the summary, all on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from auflow.stages.records import SourceInfo
+
+__all__ = [
+    "BarReporter",
+    "PlainReporter",
+    "Reporter",
+    "StreamSummary",
+    "cut_short_warning",
+    "describe",
+    "exit_code",
+    "make_reporter",
+]
+
+LINE_INTERVAL_S = 5.0
+# Containers are often a few pictures off; a tenth is a file that ends too early.
+LEAST_SHARE = 0.9
+INTERRUPTED_EXIT_CODE = 130
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSummary:
+    """How one input ended."""
+
+    path: str
+    output: str | None  # the CSV that was written, None when there is none
+    frames: int  # rows of the CSV
+    successes: int  # rows in which a face was fitted
+    corrupt_frames: int  # pictures that were damaged: repaired by the decoder, or lost
+    seconds: float  # wall time of this input
+    interrupted: bool
+    error: str | None  # the message of the error that ended it
+    exit_code: int = 0  # of that error
+
+
+class Reporter(Protocol):
+    """What a runner tells while it works; called from one thread only."""
+
+    def stream_started(self, info: SourceInfo) -> None:
+        """An input was opened; `info.path` names it from here on."""
+
+    def advanced(self, path: str, frames: int) -> None:
+        """`frames` rows of the input `path` are done in all."""
+
+    def stream_finished(self, summary: StreamSummary) -> None:
+        """An input ended, well or not; also called for one that never started."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know that does not end the run."""
+
+    def close(self) -> None:
+        """The run is over: take the bars away and print the total."""
+
+
+def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
+    """The reporter that fits `stream` (default: standard error): bars on a terminal, otherwise plain lines."""
+    stream = sys.stderr if stream is None else stream
+    if stream.isatty() and not quiet:
+        return BarReporter(stream)
+    return PlainReporter(stream, quiet=quiet)
+
+
+def describe(summary: StreamSummary) -> str:
+    """One paragraph on one input: frames, faces, speed, corrupt frames, where the file is."""
+    name = Path(summary.path).name or summary.path
+    if summary.error is not None and summary.output is None:
+        return f"auflow: error: {summary.error}"
+    text = f"{name}: {_amounts(summary.frames, summary.successes, summary.seconds)}."
+    if summary.corrupt_frames:
+        text += f" {_count(summary.corrupt_frames, 'corrupt picture')} (damaged or lost)."
+    if summary.error is not None:
+        text += f" It ended with an error: {summary.error}"
+    if summary.interrupted:
+        text += " Interrupted before its end."
+    return text + (f" Written to {summary.output}" if summary.output else " Nothing was written.")
+
+
+def cut_short_warning(info: SourceInfo, frames: int) -> str | None:
+    """A warning when an input ended long before the length that its file declares, else None."""
+    if info.frame_count is None or frames >= LEAST_SHARE * info.frame_count:
+        return None
+    return (
+        f"{info.path}: ended after {_count(frames, 'picture')} of the {info.frame_count} that the file declares; "
+        "it may be damaged or cut short"
+    )
+
+
+def exit_code(summaries: Sequence[StreamSummary]) -> int:
+    """The exit code of a run: 130 when it was interrupted, else that of the first error, else 0."""
+    if any(summary.interrupted for summary in summaries):
+        return INTERRUPTED_EXIT_CODE
+    return next((summary.exit_code or 1 for summary in summaries if summary.error is not None), 0)
+
+
+def _amounts(frames: int, successes: int, seconds: float) -> str:
+    share = f" ({100 * successes / frames:.1f} %)" if frames else ""
+    speed = f" ({frames / seconds:.1f} fps)" if seconds > 0 else ""
+    return f"{_count(frames, 'frame')} in {seconds:.1f} s{speed}, a face in {successes}{share}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _total(summaries: Sequence[StreamSummary], seconds: float) -> str:
+    failed = sum(summary.error is not None for summary in summaries)
+    frames = sum(summary.frames for summary in summaries)
+    successes = sum(summary.successes for summary in summaries)
+    corrupt = sum(summary.corrupt_frames for summary in summaries)
+    text = f"Total: {_count(len(summaries), 'input')}" + (f", {failed} failed" if failed else "")
+    text += f"; {_amounts(frames, successes, seconds)}"
+    return text + (f"; {_count(corrupt, 'corrupt picture')} (damaged or lost)." if corrupt else ".")
+
+
+class PlainReporter:
+    """Lines for a log file or a pipe: at most one of progress every few seconds, one paragraph per input.
+
+    Parameters
+    ----------
+    stream : where the lines go
+    quiet : only warnings and errors
+    clock : seconds, monotonic
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._clock = clock
+        self._opened_s = self._line_s = clock()
+        self._running: dict[str, tuple[SourceInfo, float]] = {}
+        self._summaries: list[StreamSummary] = []
+
+    def stream_started(self, info: SourceInfo) -> None:
+        """Remember the input and when it began."""
+        self._running[info.path] = (info, self._clock())
+
+    def advanced(self, path: str, frames: int) -> None:
+        """Print a line when the last one is old enough."""
+        now = self._clock()
+        if self._quiet or path not in self._running or now - self._line_s < LINE_INTERVAL_S:
+            return
+        self._line_s = now
+        info, began_s = self._running[path]
+        fps = frames / (now - began_s) if now > began_s else 0.0
+        total = info.frame_count
+        text = f"{Path(path).name}: {frames}{f' of {total}' if total else ''} frames, {fps:.1f} fps"
+        if total and fps > 0 and total > frames:
+            text += f", {(total - frames) / fps:.0f} s left"
+        self._print(text)
+
+    def stream_finished(self, summary: StreamSummary) -> None:
+        """Print the input's paragraph; when quiet, only an error."""
+        self._running.pop(summary.path, None)
+        self._summaries.append(summary)
+        if not self._quiet or summary.error is not None:
+            self._print(describe(summary))
+
+    def warning(self, text: str) -> None:
+        """Print the warning."""
+        self._print(f"auflow: warning: {text}")
+
+    def close(self) -> None:
+        """Print the total of more than one input."""
+        if len(self._summaries) > 1 and not self._quiet:
+            self._print(_total(self._summaries, self._clock() - self._opened_s))
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class BarReporter:
+    """A bar per running input with its speed and the time left, for a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._progress = _bars(stream)
+        self._began_s = time.monotonic()
+        self._tasks: dict[str, TaskID] = {}
+        self._summaries: list[StreamSummary] = []
+        self._progress.start()
+
+    def stream_started(self, info: SourceInfo) -> None:
+        """Show a bar for the input; a pulsing one when its length is unknown."""
+        name = Path(info.path).name or info.path
+        self._tasks[info.path] = self._progress.add_task(name, total=info.frame_count, fps="")
+
+    def advanced(self, path: str, frames: int) -> None:
+        """Move the input's bar."""
+        if path not in self._tasks:
+            return
+        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[path])]
+        elapsed_s = task.elapsed or 0.0
+        fps = f"{frames / elapsed_s:.1f} fps" if elapsed_s > 0 else ""
+        # A container may declare too few frames: a bar beyond its end would look finished.
+        total = None if task.total is not None and frames > task.total else task.total
+        self._progress.update(self._tasks[path], completed=frames, total=total, fps=fps)
+
+    def stream_finished(self, summary: StreamSummary) -> None:
+        """Replace the input's bar by its paragraph."""
+        task = self._tasks.pop(summary.path, None)
+        if task is not None:
+            self._progress.remove_task(task)
+        self._summaries.append(summary)
+        self._print(describe(summary))
+
+    def warning(self, text: str) -> None:
+        """Print the warning above the bars."""
+        self._print(f"auflow: warning: {text}")
+
+    def close(self) -> None:
+        """Take the bars away and print the total of more than one input."""
+        self._progress.stop()
+        if len(self._summaries) > 1:
+            self._print(_total(self._summaries, time.monotonic() - self._began_s))
+
+    def _print(self, text: str) -> None:
+        # File names are not markup, and a path must survive being copied: no highlighting, no wrapping.
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _bars(stream: TextIO) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]}"),
+        TimeRemainingColumn(),
+        console=Console(file=stream),
+        transient=True,
+    )

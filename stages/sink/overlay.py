@@ -1,0 +1,129 @@
+"""The annotated video: every picture with what was found in it, and its Action Units beside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import av
+import cv2
+import numpy as np
+
+from auflow.errors import OutputError
+from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
+from auflow.stages.sink.drawing import draw_face, draw_panel, panel_width_px
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+__all__ = ["OverlaySink"]
+
+TIME_BASE = Fraction(1, 90_000)
+IMAGES_FPS = 25
+# Below this the labels cannot be read; the picture is enlarged, its proportions kept.
+LEAST_HEIGHT_PX = 480
+
+
+class OverlaySink:
+    """Writes NAME.overlay.mp4: H.264 where FFmpeg has x264, else MPEG-4 part 2.
+
+    The Action Units shown are the online values, for the offline pass is known only at the end. The file appears
+    under its name all at once, when `finish` is called.
+
+    Parameters
+    ----------
+    path : of the video; its folder exists
+    info : size and rate of the stream that will be shown
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written (also from every method).
+    """
+
+    def __init__(self, path: Path, info: SourceInfo) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        self._step = round(1 / (TIME_BASE * Fraction(info.fps or IMAGES_FPS).limit_denominator(1001)))
+        self._timed = info.kind == "video"
+        self._last_pts = -self._step
+        factor = max(1.0, LEAST_HEIGHT_PX / info.height_px)
+        # Encoders want even sizes.
+        self._size = (2 * round(info.width_px * factor / 2), 2 * round(info.height_px * factor / 2))
+        width, height = self._size
+        self._canvas = np.zeros((height, width + panel_width_px(height), 3), np.uint8)
+        self._container: OutputContainer | None = None
+        with self._writing():
+            self._container = av.open(str(self._temporary), "w", format="mp4")
+            self._stream = _add_stream(self._container, self._canvas.shape, info.fps or IMAGES_FPS)
+            self._container.start_encoding()  # FFmpeg opens the file here, not before
+
+    def add(self, frame: Frame, fit: FaceFit, au: AuFrame) -> None:
+        """Append one annotated picture; a frame whose fit failed is shown without a face."""
+        width = self._size[0]
+        picture = self._canvas[:, :width]
+        cv2.resize(frame.bgr, self._size, dst=picture, interpolation=cv2.INTER_CUBIC)
+        if fit.success:
+            draw_face(picture, fit, scale=width / frame.bgr.shape[1])
+        draw_panel(self._canvas[:, width:], fit, au)
+        shown = av.VideoFrame.from_ndarray(self._canvas, format="bgr24")
+        ideal = round(fit.timestamp_s / TIME_BASE) if self._timed else self._last_pts + self._step
+        self._last_pts = shown.pts = max(ideal, self._last_pts + 1, 0)
+        shown.time_base = TIME_BASE
+        with self._writing():
+            self._mux(shown)
+
+    def finish(self, *, interrupted: bool = False) -> Path:
+        """Complete the file and give it its name; NAME.partial.overlay.mp4 when the stream was interrupted."""
+        path = self._path
+        if interrupted:
+            path = path.with_name(f"{path.name.removesuffix('.overlay.mp4')}.partial.overlay.mp4")
+        with self._writing():
+            self._mux(None)
+            if self._container is not None:
+                self._container.close()
+                self._container = None
+            os.replace(self._temporary, path)
+        return path
+
+    def discard(self) -> None:
+        """Leave nothing of a video that was not finished; without effect after `finish`."""
+        if self._container is not None:
+            # It is thrown away: that it cannot be completed does not matter.
+            with suppress(OSError, av.error.FFmpegError):
+                self._container.close()
+            self._container = None
+        with suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+    def _mux(self, shown: av.VideoFrame | None) -> None:
+        if self._container is not None:
+            for packet in self._stream.encode(shown):
+                self._container.mux(packet)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.error.FFmpegError) as error:
+            self.discard()
+            raise OutputError(
+                f"{self._path}: cannot be written: {error.strerror}; free some space or choose another folder with -o"
+            ) from error
+
+
+def _add_stream(container: OutputContainer, shape: tuple[int, ...], fps: float) -> VideoStream:
+    codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    options = {"preset": "veryfast", "crf": "20"} if codec == "libx264" else {"qscale": "4"}
+    stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+    stream.height, stream.width = shape[:2]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = TIME_BASE
+    stream.codec_context.thread_count = 1
+    return stream

@@ -1,0 +1,139 @@
+"""What the user is told while a run goes on and when it ends."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from auflow.report import BarReporter, PlainReporter, StreamSummary, cut_short_warning, describe, make_reporter
+from auflow.stages.records import SourceInfo
+
+
+def info(frame_count: int | None = 100) -> SourceInfo:
+    return SourceInfo("in/[b]a.mp4", "video", 64, 48, 25.0, frame_count)
+
+
+def summary(**changes: object) -> StreamSummary:
+    values = {
+        "path": "in/[b]a.mp4",
+        "output": "out/a.csv",
+        "frames": 100,
+        "successes": 75,
+        "corrupt_frames": 0,
+        "seconds": 4.0,
+        "interrupted": False,
+        "error": None,
+    }
+    return StreamSummary(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "[b]a.mp4: 100 frames in 4.0 s (25.0 fps), a face in 75 (75.0 %). Written to out/a.csv"),
+        (
+            {"corrupt_frames": 1, "interrupted": True, "output": "out/a.partial.csv"},
+            "[b]a.mp4: 100 frames in 4.0 s (25.0 fps), a face in 75 (75.0 %). 1 corrupt picture (damaged or lost). "
+            "Interrupted before its end. Written to out/a.partial.csv",
+        ),
+        (
+            {"frames": 0, "successes": 0, "seconds": 0.0, "interrupted": True, "output": None},
+            "[b]a.mp4: 0 frames in 0.0 s, a face in 0. Interrupted before its end. Nothing was written.",
+        ),
+        ({"output": None, "error": "in/a.mp4: no such file"}, "auflow: error: in/a.mp4: no such file"),
+    ],
+)
+def test_paragraph(changes: dict[str, object], text: str) -> None:
+    assert describe(summary(**changes)) == text
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_plain_lines_are_rare_and_know_the_time_left() -> None:
+    clock, words = Clock(), io.StringIO()
+    reporter = PlainReporter(words, clock=clock)
+    reporter.stream_started(info())
+    for frame in range(1, 101):
+        clock.now_s += 0.125  # exact in binary
+        reporter.advanced("in/[b]a.mp4", frame)
+    reporter.stream_finished(summary())
+    reporter.close()
+    assert words.getvalue().splitlines() == [
+        "[b]a.mp4: 40 of 100 frames, 8.0 fps, 8 s left",
+        "[b]a.mp4: 80 of 100 frames, 8.0 fps, 2 s left",
+        describe(summary()),
+    ]
+
+
+def test_quiet_tells_errors_and_warnings_only() -> None:
+    clock, words = Clock(), io.StringIO()
+    reporter = PlainReporter(words, quiet=True, clock=clock)
+    reporter.stream_started(info())
+    clock.now_s += 60
+    reporter.advanced("in/[b]a.mp4", 5)
+    reporter.stream_finished(summary())
+    reporter.stream_finished(summary(error="in/b.mp4: broken", output=None))
+    reporter.warning("look out")
+    reporter.close()
+    assert words.getvalue().splitlines() == ["auflow: error: in/b.mp4: broken", "auflow: warning: look out"]
+
+
+def test_total_of_several_inputs() -> None:
+    clock, words = Clock(), io.StringIO()
+    reporter = PlainReporter(words, clock=clock)
+    reporter.stream_finished(summary())
+    reporter.stream_finished(summary(corrupt_frames=3))
+    clock.now_s += 5
+    reporter.close()
+    assert words.getvalue().splitlines()[-1] == (
+        "Total: 2 inputs; 200 frames in 5.0 s (40.0 fps), a face in 150 (75.0 %); 3 corrupt pictures (damaged or lost)."
+    )
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("frame_count", [100, 10, None])
+def test_bar_on_a_terminal(frame_count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    words = Terminal()
+    reporter = make_reporter(quiet=False, stream=words)
+    assert isinstance(reporter, BarReporter)
+    reporter.stream_started(info(frame_count))
+    for frame in range(1, 51):
+        reporter.advanced("in/[b]a.mp4", frame)
+    reporter.advanced("in/unknown.mp4", 3)
+    reporter.warning("look out")
+    reporter.stream_finished(summary())
+    reporter.close()
+    assert "[b]a.mp4" in words.getvalue()
+    assert "auflow: warning: look out" in words.getvalue()
+    assert describe(summary()) in words.getvalue()  # neither wrapped nor coloured
+    assert "Total" not in words.getvalue()
+
+
+@pytest.mark.parametrize(("quiet", "stream"), [(True, Terminal()), (False, io.StringIO())])
+def test_no_bar_when_quiet_or_piped(quiet: bool, stream: io.StringIO) -> None:
+    assert isinstance(make_reporter(quiet=quiet, stream=stream), PlainReporter)
+
+
+@pytest.mark.parametrize(
+    ("declared", "frames", "told"), [(100, 90, False), (100, 89, True), (None, 1, False), (100, 100, False)]
+)
+def test_cut_short(declared: int | None, frames: int, told: bool) -> None:
+    text = cut_short_warning(info(declared), frames)
+    assert (text is not None) == told
+    assert text is None or f"ended after {frames} pictures of the 100" in text

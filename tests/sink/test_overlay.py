@@ -1,0 +1,141 @@
+"""The annotated video: as long as the input, readable, and drawn where the face is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from auflow.errors import OutputError
+from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
+from auflow.stages.sink.drawing import ABSENT, PRESENT, draw_face, draw_panel
+from auflow.stages.sink.overlay import OverlaySink
+
+
+def info(**changes: object) -> SourceInfo:
+    values = {"path": "a.mp4", "kind": "video", "width_px": 61, "height_px": 47, "fps": 25.0, "frame_count": None}
+    return SourceInfo(**(values | changes))
+
+
+def fit(index: int, timestamp_s: float, *, success: bool = True, tz: float = 500.0) -> FaceFit:
+    x, y = np.meshgrid(np.linspace(20, 40, 17), np.linspace(15, 30, 4))
+    return FaceFit(
+        index=index,
+        timestamp_s=timestamp_s,
+        face_id=0,
+        success=success,
+        accepted=success,
+        confidence=0.9,
+        params_global=np.zeros(6, np.float32),
+        params_local=np.zeros(34, np.float32),
+        landmarks_px=np.concatenate([x.ravel(), y.ravel()]).astype(np.float32),
+        landmarks_mm=np.zeros(204, np.float32),
+        pose=np.array([0, 0, tz, 0, 0, 0]),
+    )
+
+
+def au(index: int = 1, *, intensity: float = 2.5, presence: float = 1) -> AuFrame:
+    return AuFrame(index, 0, np.full(17, intensity), np.full(18, presence))
+
+
+def black(height: int = 47, width: int = 61) -> np.ndarray:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "times", "expected"),
+    [("video", [0, 0.04, 0.08, 0.5], [0, 0.04, 0.08, 0.5]), ("images", [0, 0, 0, 0], [0, 0.04, 0.08, 0.12])],
+)
+def test_frames_and_times(tmp_path: Path, kind: str, times: list[float], expected: list[float]) -> None:
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", info(kind=kind, fps=25.0 if kind == "video" else 0.0))
+    for index, time in enumerate(times, start=1):
+        sink.add(Frame(index, time, black()), fit(index, time, success=index > 1), au(index))
+    assert sink.finish() == tmp_path / "a.overlay.mp4"
+    sink.discard()
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.overlay.mp4"]
+    with av.open(str(tmp_path / "a.overlay.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert [frame.time for frame in frames] == pytest.approx(expected, abs=1e-3)
+    assert (frames[0].width % 2, frames[0].height % 2, frames[0].height) == (0, 0, 480)
+    first, second = (frame.to_ndarray(format="bgr24")[:, :600] for frame in frames[:2])
+    assert first.max() < 60  # no face, nothing drawn
+    assert second.max() > 200
+
+
+def test_partial_and_discarded(tmp_path: Path) -> None:
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", info())
+    sink.add(Frame(1, 0.0, black()), fit(1, 0.0), au())
+    assert sink.finish(interrupted=True) == tmp_path / "a.partial.overlay.mp4"
+    other = OverlaySink(tmp_path / "b.overlay.mp4", info())
+    other.add(Frame(1, 0.0, black()), fit(1, 0.0), au())
+    other.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.partial.overlay.mp4"]
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.overlay\.mp4: cannot be written: No such file"):
+        OverlaySink(tmp_path / "gone" / "a.overlay.mp4", info())
+
+
+def test_face_is_drawn_where_it_is_at_any_scale() -> None:
+    for scale in (1, 4):
+        picture = black(47 * scale, 61 * scale)
+        draw_face(picture, fit(1, 0.0, tz=-1.0), scale=scale)  # behind the camera: no box
+        rows, columns = np.nonzero(picture.max(axis=2))
+        margin = 2 * scale
+        assert rows.min() == pytest.approx(15 * scale, abs=margin)
+        assert rows.max() == pytest.approx(30 * scale, abs=margin)
+        assert columns.min() == pytest.approx(20 * scale, abs=margin)
+        assert columns.max() == pytest.approx(40 * scale, abs=margin)
+
+
+def test_far_and_undefined_points_do_no_harm() -> None:
+    wild = fit(1, 0.0)
+    wild.landmarks_px[:3] = (np.nan, 1e30, -1e30)
+    draw_face(black(), wild)
+
+
+def test_bar_length_is_the_intensity() -> None:
+    def coloured(intensity: float, presence: float, colour: tuple[int, int, int]) -> int:
+        panel = black(480, 320)
+        draw_panel(panel, fit(1, 0.0), au(intensity=intensity, presence=presence))
+        return int((panel == colour).all(axis=2).sum())
+
+    half, whole = coloured(2.5, 0, ABSENT), coloured(5.0, 0, ABSENT)
+    assert whole == pytest.approx(2 * half, rel=0.02)
+    assert coloured(9.0, 0, ABSENT) == whole
+    assert coloured(0.0, 0, ABSENT) == 0
+    assert coloured(5.0, 1, PRESENT) >= whole
+
+
+FULL_DISK = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import numpy as np
+from test_overlay import Frame, OutputError, OverlaySink, au, fit, info
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8)
+try:
+    sink = OverlaySink(Path(sys.argv[3]) / "a.overlay.mp4", info(width_px=640, height_px=480))
+    for index in range(1, 60):
+        sink.add(Frame(index, index / 25, noise), fit(index, index / 25), au(index))
+    sink.finish()
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path, limit: int) -> None:
+    here = str(Path(__file__).parent)
+    run = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, here, str(limit), str(tmp_path)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "a.overlay.mp4: cannot be written: File too large; free some space" in run.stdout
+    assert list(tmp_path.iterdir()) == []
