@@ -14,6 +14,7 @@ from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, FaceFit
 __all__ = ["AU_GROUPS", "FIT_GROUPS", "ColumnGroup", "header", "row_format", "spool_dtype"]
 
 LANDMARKS = range(68)
+EYE_LANDMARKS = range(56)  # 28 of the left eye, then 28 of the right
 SHAPE_PARAMETERS = range(34)
 FULL_DECIMALS = 6
 
@@ -40,6 +41,28 @@ FIT_GROUPS: tuple[ColumnGroup, ...] = (
     ColumnGroup("timestamp_s", ("timestamp",), 3, np.float64, lambda fit: fit.timestamp_s),
     ColumnGroup("confidence", ("confidence",), 2, np.float64, lambda fit: fit.confidence),
     ColumnGroup("success", ("success",), None, np.int64, lambda fit: fit.success),
+    ColumnGroup(
+        "gaze_vectors",
+        tuple(f"gaze_{eye}_{axis}" for eye in range(2) for axis in "xyz"),
+        6,
+        np.float64,
+        lambda fit: fit.gaze[:6],
+    ),
+    ColumnGroup("gaze_angles", ("gaze_angle_x", "gaze_angle_y"), 3, np.float64, lambda fit: fit.gaze[6:]),
+    ColumnGroup(
+        "eyes_px",
+        (*_numbered("eye_lmk_x", EYE_LANDMARKS), *_numbered("eye_lmk_y", EYE_LANDMARKS)),
+        1,
+        np.float32,
+        lambda fit: fit.eyes_px,
+    ),
+    ColumnGroup(
+        "eyes_mm",
+        tuple(name for axis in "XYZ" for name in _numbered(f"eye_lmk_{axis}", EYE_LANDMARKS)),
+        1,
+        np.float32,
+        lambda fit: fit.eyes_mm,
+    ),
     ColumnGroup("translation_mm", ("pose_Tx", "pose_Ty", "pose_Tz"), 1, np.float64, lambda fit: fit.pose[:3]),
     ColumnGroup("rotation_rad", ("pose_Rx", "pose_Ry", "pose_Rz"), 3, np.float64, lambda fit: fit.pose[3:]),
     ColumnGroup(
