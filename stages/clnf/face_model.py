@@ -12,12 +12,14 @@ from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
-__all__ = ["WINDOWS_INITIAL", "WINDOWS_TRACKING", "FaceModel", "FaceState", "PartFitter", "PartState"]
+__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState"]
 
 Floats = NDArray[np.float32]
 
-WINDOWS_INITIAL = (11, 9, 7, 5)
-WINDOWS_TRACKING = (0, 9, 7, 0)
+_WINDOWS_INITIAL = (11, 9, 7)
+_WINDOWS_TRACKING = (0, 9, 7)
+_WINDOWS_WILD = (15, 13, 11)
+_WILD = FitSettings(kde_sigma_px=1.25, regularisation=35.0, weight_factor=2.5, iterations=10)
 _ACCEPTED_ABOVE = 0.725
 _SCALE_HEADROOM = 0.9
 _EYE_WINDOWS = (3, 5, 9)
@@ -50,18 +52,25 @@ class FaceState:
 
 
 class FaceModel:
-    """Fits faces. Holds models and scratch space only, so that one instance serves any number of streams."""
+    """Fits faces. Holds models and scratch space only, so that one instance serves any number of streams.
 
-    def __init__(self, models: ClnfModels) -> None:
-        self.main = LandmarkFitter(models.main, FitSettings())
+    `wild` searches wider and longer, for faces in unusual poses, as OpenFace's `-wild` does.
+    """
+
+    def __init__(self, models: ClnfModels, *, wild: bool = False) -> None:
+        self.main = LandmarkFitter(models.main, _WILD if wild else FitSettings())
+        self._windows_initial = _WINDOWS_WILD if wild else _WINDOWS_INITIAL
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part) for part in models.parts]
 
-    def fit(self, gray: Floats, windows: tuple[int, ...], params_global: Floats, params_local: Floats) -> FaceState:
-        """Fit from the given start (left unchanged): gray (h, w) float32, parameters (6,) and (34,) float32."""
+    def fit(self, gray: Floats, params_global: Floats, params_local: Floats, *, tracking: bool) -> FaceState:
+        """Fit from the given start (left unchanged): gray (h, w) float32, parameters (6,) and (34,) float32.
+
+        `tracking` searches only near the start, at the two finer scales.
+        """
         g, p = params_global.copy(), params_local.copy()
-        outcome = self.main.fit(gray, windows, g, p)
+        outcome = self.main.fit(gray, _WINDOWS_TRACKING if tracking else self._windows_initial, g, p)
         state = FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
         state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0])) for part in self.parts)
         if any(part.refined for part in state.parts):

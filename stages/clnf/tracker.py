@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import WINDOWS_INITIAL, WINDOWS_TRACKING, FaceModel, FaceState
+from auflow.stages.clnf.face_model import FaceModel, FaceState
 
-__all__ = ["FaceTracker", "TrackResult", "widest"]
+__all__ = ["FaceTracker", "TrackResult", "best_start", "widest"]
 
 Floats = NDArray[np.float32]
 Detect = Callable[[], Floats]
@@ -52,6 +52,14 @@ class TrackResult:
     success: bool
 
 
+def best_start(model: FaceModel, gray: Floats, box: Floats) -> FaceState:
+    """The likeliest fit of the 11 head rotations in box [x, y, w, h]; the validator has no say in which."""
+    pdm = model.pdm
+    local = np.zeros(pdm.mode_count, np.float32)
+    fits = (model.fit(gray, pdm.params_from_box(box, rotation), local, tracking=False) for rotation in HYPOTHESES_RAD)
+    return max(fits, key=lambda state: state.likelihood)
+
+
 class FaceTracker:
     """Follows one face through one stream."""
 
@@ -61,50 +69,55 @@ class FaceTracker:
 
     def reset(self) -> None:
         """Forget the stream."""
-        self._state = FaceState()
+        self.state = FaceState()
+        self.failures = -1  # in a row; -1 after a success
         self._initialised = False
-        self._failures = -1
 
     def process(self, gray: Floats, detect: Detect) -> TrackResult:
         """Next frame: gray (h, w) float32; `detect` gives the boxes (k, 5) of this very frame when it is called."""
         first = not self._initialised
         if self._initialised:
-            windows = WINDOWS_TRACKING if self._state.success else WINDOWS_INITIAL
-            previous = self._state
-            self._state = self._model.fit(gray, windows, previous.params_global, previous.params_local)
-            self._failures = -1 if self._state.success else self._failures + 1
+            self._track(gray)
         if self._due():
             box = widest(detect())
             if box is not None:
                 self._initialised = True
                 return self._restart(gray, box, first)
+        return self._given_up()
+
+    def follow(self, gray: Floats, box: Floats | None = None) -> TrackResult:
+        """Next frame without any detection; `box` [x, y, w, h] starts anew there with an upright head."""
+        if box is not None:
+            self.reset()
+            self._initialised = True
+            upright = np.zeros(3, np.float32)
+            self.state.params_global = self._model.pdm.params_from_box(box, upright)
+        self._track(gray)
+        return self._given_up()
+
+    def _track(self, gray: Floats) -> None:
+        start = self.state
+        self.state = self._model.fit(gray, start.params_global, start.params_local, tracking=start.success)
+        self.failures = -1 if self.state.success else self.failures + 1
+
+    def _given_up(self) -> TrackResult:
         if not self._initialised:
-            self._failures += 1
-        if self._failures > _GIVE_UP_AFTER:
+            self.failures += 1
+        if self.failures > _GIVE_UP_AFTER:
             self._initialised = False
-        return TrackResult(self._state, self._state.success)
+        return TrackResult(self.state, self.state.success)
 
     def _due(self) -> bool:
         if not self._initialised:
-            return (self._failures + 1) % _RETRY_UNSEEN == 0
-        return not self._state.success and self._failures % _RETRY_TRACKED == 0
+            return (self.failures + 1) % _RETRY_UNSEEN == 0
+        return not self.state.success and self.failures % _RETRY_TRACKED == 0
 
     def _restart(self, gray: Floats, box: Floats, first: bool) -> TrackResult:
-        found = self._best_start(gray, box)
+        found = best_start(self._model, gray, box)
         if first or found.success:
-            self._state = found
-            self._failures = -1
+            self.state = found
+            self.failures = -1
             return TrackResult(found, True)
         # The earlier estimate goes on; only the confidence in it is the new start's.
-        self._state = replace(self._state, confidence=found.confidence, success=False)
-        return TrackResult(self._state, False)
-
-    def _best_start(self, gray: Floats, box: Floats) -> FaceState:
-        """The likeliest fit of the 11 head rotations; the validator has no say in which."""
-        pdm = self._model.pdm
-        local = np.zeros(pdm.mode_count, np.float32)
-        fits = (
-            self._model.fit(gray, WINDOWS_INITIAL, pdm.params_from_box(box, rotation), local)
-            for rotation in HYPOTHESES_RAD
-        )
-        return max(fits, key=lambda state: state.likelihood)
+        self.state = replace(self.state, confidence=found.confidence, success=False)
+        return TrackResult(self.state, False)

@@ -1,0 +1,64 @@
+"""Several faces of one stream: up to four trackers, new ones started where a detection overlaps none of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
+
+__all__ = ["MultiTracker"]
+
+Floats = NDArray[np.float32]
+
+_FACES = 4
+_DETECT_EVERY = 8
+_DROPPED_AFTER = 4  # failures in a row
+_TAKEN_ABOVE = 0.5
+
+
+class MultiTracker:
+    """Follows several faces, as OpenFace's FaceLandmarkVidMulti does."""
+
+    def __init__(self, model: FaceModel) -> None:
+        self._trackers = [FaceTracker(model) for _ in range(_FACES)]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        for tracker in self._trackers:
+            tracker.reset()
+        self._active = [False] * _FACES
+        self._frames = 0
+
+    def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
+        """(face id, result) of every face that is followed: gray (h, w) float32, boxes (k, 5) from `detect`."""
+        boxes = np.zeros((0, 5), np.float32)
+        if self._frames % _DETECT_EVERY == 0 and not all(self._active):
+            boxes = detect()
+        self._frames += 1
+        free = iter([box[:4] for box in boxes if not any(_same_face(t.state, box) for t in self._trackers)])
+        results = []
+        for number, tracker in enumerate(self._trackers):
+            if tracker.failures > _DROPPED_AFTER:
+                self._active[number] = False
+                tracker.reset()
+            if self._active[number]:
+                results.append((number, tracker.follow(gray)))
+            elif (box := next(free, None)) is not None:
+                self._active[number] = True
+                results.append((number, tracker.follow(gray, box)))
+        return results
+
+
+def _same_face(state: FaceState, box: Floats) -> bool:
+    """Whether box [x, y, w, h, ...] covers the face: overlap above half of what only one of them covers."""
+    x, y = state.landmarks_px.reshape(2, -1)
+    left, top, width, height = (float(v) for v in box[:4])
+    face_width, face_height = float(x.max() - x.min()), float(y.max() - y.min())
+    across = min(float(x.max()), left + width) - max(float(x.min()), left)
+    down = min(float(y.max()), top + height) - max(float(y.min()), top)
+    both = max(0.0, across) * max(0.0, down)
+    only_one = face_width * face_height + width * height - 2 * both
+    return both > _TAKEN_ABOVE * only_one
