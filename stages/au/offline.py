@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from auflow.errors import ShapeError
 
-__all__ = ["finish_intensities", "finish_presences", "moving_mean", "neutral_offsets"]
+__all__ = ["clamp", "finish_intensities", "finish_presences", "moving_mean", "neutral_offsets"]
 
 F64 = NDArray[np.float64]
 
@@ -22,6 +22,11 @@ def _check(values: F64, success: NDArray[np.bool_]) -> None:
         raise ShapeError(
             f"values and success: expected (n, k) and (n,), got {values.shape} and {success.shape}; one row a frame"
         )
+
+
+def clamp(values: F64) -> F64:
+    """Intensities within their scale, 0 to 5."""
+    return np.clip(values, 0.0, _HIGHEST)
 
 
 def neutral_offsets(values: F64, success: NDArray[np.bool_], cutoffs: F64) -> F64:
@@ -99,7 +104,7 @@ def finish_intensities(values: F64, success: NDArray[np.bool_], cutoffs: F64) ->
     ----------
     OpenFace 2.2, FaceAnalyser, ExtractAllPredictionsOfflineReg.
     """
-    final = np.clip(values - neutral_offsets(values, success, cutoffs), 0.0, _HIGHEST)
+    final = clamp(values - neutral_offsets(values, success, cutoffs))
     final[~success] = 0.0
     return moving_mean(final, _INTENSITY_WINDOW)
 

@@ -11,7 +11,7 @@ from auflow.errors import ModelError, ShapeError
 from auflow.models.au_heads import AuHeads, HeadSet, load_au_heads
 from auflow.stages.au import align, fhog, median
 from auflow.stages.au.features import DescriptorMedian, FaceDescriber
-from auflow.stages.au.offline import finish_intensities, finish_presences
+from auflow.stages.au.offline import clamp, finish_intensities, finish_presences
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
 
 __all__ = ["AuStage", "warm_up"]
@@ -73,6 +73,8 @@ class AuStage:
     ----------
     models_root : the model store
     static : use the heads for single pictures, which know no median
+    independent : each fit stands for itself (images, several faces): static heads, values for fits that the
+        validator refused too, clamped at once, and no offline pass
 
     Raises
     ------
@@ -85,8 +87,9 @@ class AuStage:
     the first. Before its first sample it is zero.
     """
 
-    def __init__(self, models_root: Path, *, static: bool = False) -> None:
-        heads = load_au_heads(models_root, static=static)
+    def __init__(self, models_root: Path, *, static: bool = False, independent: bool = False) -> None:
+        heads = load_au_heads(models_root, static=static or independent)
+        self._independent = independent
         _check_names(heads)
         self._cutoffs = heads.intensities.cutoffs
         self._uses_median = bool(heads.intensities.dynamic.any() or heads.presences.dynamic.any())
@@ -105,7 +108,7 @@ class AuStage:
         """
         if frame.index != fit.index:
             raise ShapeError(f"fit: expected the fit of frame {frame.index}, got that of frame {fit.index}")
-        if fit.accepted:
+        if fit.accepted or (self._independent and fit.landmarks_px.any()):
             intensities, presences = self._predict(frame, fit)
         else:
             intensities, presences = np.zeros(len(AU_INTENSITIES)), np.zeros(len(AU_PRESENCES))
@@ -118,6 +121,8 @@ class AuStage:
             self._median.insert(features)
             self._set_median()
         products = self._regressors.products(features), self._classifiers.products(features)
+        if self._independent:
+            return clamp(self._regressors.intensities(products[0])), self._classifiers.presences(products[1])
         if len(self._series.products) < _REPREDICTED:
             self._series.products.append(products)
         return self._regressors.intensities(products[0]), self._classifiers.presences(products[1])
@@ -130,6 +135,8 @@ class AuStage:
     def finish(self) -> AuTable:
         """The final values of all frames since the last reset, in order; may be called at any time."""
         accepted, intensities, presences = self._predict_again()
+        if self._independent:
+            return AuTable(intensities, presences)
         return AuTable(finish_intensities(intensities, accepted, self._cutoffs), finish_presences(presences, accepted))
 
     def _predict_again(self) -> tuple[NDArray[np.bool_], F64, F64]:
