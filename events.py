@@ -1,0 +1,119 @@
+"""What can happen to a run, and what can be done about it: the events and actions of `auflow.supervision`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from auflow.report import StreamSummary
+from auflow.stages.records import SourceInfo
+from auflow.transport import messages as m
+
+__all__ = [
+    "Action",
+    "Advanced",
+    "Event",
+    "Exited",
+    "Finished",
+    "Interrupted",
+    "Kill",
+    "RemoveRunDir",
+    "Send",
+    "Started",
+    "Tick",
+    "Warn",
+    "WorkerMessage",
+]
+
+
+# Events that are no messages
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A worker process is gone; `stream` and `frame` are what it worked on, -1 when unknown."""
+
+    worker: str
+    code: int  # negative: minus the signal
+    stream: int = -1
+    frame: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+WorkerMessage: TypeAlias = (
+    m.Connected
+    | m.WantsWarmUp
+    | m.Ready
+    | m.Beat
+    | m.StreamOpened
+    | m.StreamRefused
+    | m.StreamDecoded
+    | m.StreamWritten
+    | m.StreamFailed
+    | m.Fault
+)
+Event: TypeAlias = WorkerMessage | Exited | Interrupted | Tick
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give a worker an order."""
+
+    worker: str
+    order: m.WarmUp | m.Assign | m.Drain | m.Skip | m.Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL a worker."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRunDir:
+    """Everyone is connected: the socket files are not needed any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Tell the user that an input was opened."""
+
+    info: SourceInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """Tell the user how far an input is."""
+
+    path: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Tell the user how an input ended."""
+
+    summary: StreamSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the user something that does not end the run."""
+
+    text: str
+
+
+Action: TypeAlias = Send | Kill | RemoveRunDir | Started | Advanced | Finished | Warn

@@ -1,0 +1,249 @@
+"""Runs the stages as separate processes: spawns, watches, drains and stops them.
+
+A thin shell around `auflow.supervision`: it turns processes, messages and signals into events and carries out the
+actions. Workers are spawned (never forked), stay in this process's group, and leave by themselves when it dies: they
+hold the reading end of a pipe whose writing end only this process has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import zmq
+
+from auflow import events as e
+from auflow.options import RunOptions, output_path
+from auflow.report import Reporter, StreamSummary
+from auflow.supervision import Supervisor
+from auflow.topology import CONTROL, FIRST_SLOT_BYTES, RING_SLOTS, Role, Worker, WorkerConfig, plan
+from auflow.transport.codec import decode, encode
+from auflow.transport.faults import TransportError
+from auflow.transport.link import new_context, open_socket
+from auflow.transport.ring import FrameRing, Mark, Owner, create_ring
+from auflow.transport.rundir import RunDir, endpoint, sweep
+
+__all__ = ["run"]
+
+TICK_S = 0.25
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.stagekit") -> list[StreamSummary]:
+    """Work through the inputs of `options` in separate processes.
+
+    An input that fails ends with its error in its summary and the others go on. The first Ctrl-C (or SIGTERM) ends
+    decoding; what is under way is finished and written as NAME.partial.csv, within 5 s. A second one ends all at once.
+
+    Parameters
+    ----------
+    options : checked
+    reporter : told of progress from this thread
+    kit : name of the module that makes the stages in the workers (see `auflow.stagekit`)
+
+    Returns
+    -------
+    one summary per input that was begun, in order
+
+    Raises
+    ------
+    StageError
+        A worker failed or died; the inputs that were finished before are kept.
+    AuflowError
+        What a worker could not do without: models (`ModelError`), for instance.
+    KeyboardInterrupt
+        Ctrl-C came when no input was under way.
+    """
+    if not options.inputs:
+        return []
+    sweep()
+    with ExitStack() as stack:
+        return _Run(options, reporter, kit, stack).until_done()
+
+
+class _Run:
+    """The processes and descriptors of one run; everything is given back when `stack` closes."""
+
+    def __init__(self, options: RunOptions, reporter: Reporter, kit: str, stack: ExitStack) -> None:
+        self._options = options
+        self._reporter = reporter
+        self._kit = kit
+        self._topology = plan(options)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers = {worker.name: worker for worker in self._topology.workers()}
+        self._interrupts, self._wake = stack.enter_context(_signals())
+        self._ring_fds: list[int] = []
+        for _ in range(self._topology.lanes):
+            self._ring_fds.append(create_ring(RING_SLOTS, FIRST_SLOT_BYTES))
+            stack.callback(os.close, self._ring_fds[-1])
+        self._rings = [FrameRing(fd, Owner.FREE) for fd in self._ring_fds]
+        self._life, life_kept = os.pipe()
+        stack.callback(os.close, self._life)
+        stack.callback(os.close, life_kept)
+        self._run_dir = RunDir()
+        stack.callback(self._run_dir.remove)
+        context = new_context()
+        stack.callback(context.term)
+        self._control = open_socket(context, zmq.ROUTER)
+        stack.callback(self._control.close, 0)
+        self._control.bind(endpoint(self._run_dir.path, CONTROL))
+        stack.callback(self._kill_all)
+        inputs = [(str(path), str(output_path(options, path))) for path in options.inputs]
+        self._supervisor = Supervisor(self._topology, inputs, time.monotonic())
+
+    def until_done(self) -> list[StreamSummary]:
+        """Spawn the workers and see them through."""
+        self._spawn_all()
+        while not self._supervisor.done:
+            zmq.zmq_poll([(self._control, zmq.POLLIN), (self._wake, zmq.POLLIN)], int(TICK_S * 1000))
+            self._take_messages()
+            _empty(self._wake)
+            while self._interrupts:
+                self._interrupts.pop()
+                self._handle(e.Interrupted())
+            self._take_exits()
+            self._handle(e.Tick())
+        if self._supervisor.error is not None:
+            raise self._supervisor.error
+        summaries = self._supervisor.summaries
+        if self._supervisor.interrupted and not any(summary.interrupted for summary in summaries):
+            raise KeyboardInterrupt
+        return summaries
+
+    # Events
+
+    def _handle(self, event: e.Event) -> None:
+        for action in self._supervisor.handle(event, time.monotonic()):
+            self._carry_out(action)
+
+    def _take_messages(self) -> None:
+        while True:
+            try:
+                _, payload = self._control.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            event = decode(payload)
+            if not isinstance(event, e.WorkerMessage):
+                raise TransportError(f"orchestrator: expected a worker's message, got {type(event).__name__}")
+            self._handle(event)
+
+    def _take_exits(self) -> None:
+        for name, process in list(self._processes.items()):
+            code = process.poll()
+            if code is not None:
+                del self._processes[name]
+                mark = self._mark_of(self._workers[name])
+                self._handle(e.Exited(name, code, mark.stream, mark.frame) if mark else e.Exited(name, code))
+
+    def _mark_of(self, worker: Worker) -> Mark | None:
+        """What a worker that is gone worked on."""
+        rings = self._rings if worker.role is Role.DETECT else self._rings[worker.number : worker.number + 1]
+        marks = (ring.read_mark(Owner[worker.role.name]) for ring in rings)
+        return next((mark for mark in marks if mark is not None), None)
+
+    # Actions
+
+    def _carry_out(self, action: e.Action) -> None:
+        match action:
+            case e.Send():
+                self._send(action)
+            case e.Kill():
+                if action.worker in self._processes:
+                    self._processes[action.worker].kill()
+            case e.RemoveRunDir():
+                self._run_dir.remove()
+            case e.Started():
+                self._reporter.stream_started(action.info)
+            case e.Advanced():
+                self._reporter.advanced(action.path, action.frames)
+            case e.Finished():
+                self._reporter.stream_finished(action.summary)
+            case e.Warn():
+                self._reporter.warning(action.text)
+
+    def _send(self, action: e.Send) -> None:
+        try:
+            self._control.send_multipart((action.worker.encode(), encode(action.order)), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:  # it has died: its exit is the next event
+                raise
+
+    # Processes
+
+    def _spawn_all(self) -> None:
+        # A signal that comes while a worker is not yet deaf to it must reach this process only.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            for worker in self._topology.workers():
+                self._processes[worker.name] = self._spawn(worker)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _spawn(self, worker: Worker) -> subprocess.Popen[bytes]:
+        rings = self._ring_fds if worker.role is Role.DETECT else [self._ring_fds[worker.number]]
+        config = WorkerConfig(
+            role=str(worker.role),
+            number=worker.number,
+            lanes=self._topology.lanes,
+            detectors=self._topology.detectors,
+            run_dir=str(self._run_dir.path),
+            life_fd=self._life,
+            ring_fds=tuple(rings),
+            models_root=str(self._options.models_root),
+            precision=self._options.precision,
+            overlay=self._options.overlay,
+            kit=self._kit,
+        )
+        # -P: a file of the working folder must not stand in for a module. What a library prints is no result.
+        command = [sys.executable, "-P", "-m", "auflow.worker", config.to_json()]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(*rings, self._life))
+
+    def _kill_all(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[list[int], int]]:
+    """The interrupts that have come, and a descriptor that is readable after a signal; children's ends wake too."""
+    came: list[int] = []
+    wake, waker = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(waker, False)
+    try:
+        if threading.current_thread() is not threading.main_thread():
+            yield came, wake  # signals are the main thread's
+            return
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            if number in _SIGNALS:
+                came.append(number)
+
+        before = {number: signal.signal(number, note) for number in (*_SIGNALS, signal.SIGCHLD)}
+        waker_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        try:
+            yield came, wake
+        finally:
+            signal.set_wakeup_fd(waker_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    finally:
+        os.close(wake)
+        os.close(waker)
+
+
+def _empty(fd: int) -> None:
+    try:
+        while os.read(fd, 512):
+            pass
+    except BlockingIOError:
+        return

@@ -1,0 +1,200 @@
+"""What every worker process shares: the line to the orchestrator, polling, heartbeats, marks, the order of its life.
+
+A role's loop runs until `Leave` comes out of `Shell.wait`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, TypeAlias
+
+import zmq
+
+from auflow.errors import AuflowError
+from auflow.topology import CONTROL, Role, WorkerConfig
+from auflow.transport import messages as m
+from auflow.transport.codec import decode, encode
+from auflow.transport.faults import PeerGoneError, TransportError
+from auflow.transport.link import DealerLink, new_context
+from auflow.transport.ring import FrameRing, Owner, Slot
+from auflow.transport.rundir import endpoint
+
+__all__ = ["BEAT_S", "Leave", "Order", "Shell", "WorkerRole", "slot_of"]
+
+Order: TypeAlias = m.WarmUp | m.Assign | m.Drain | m.Skip
+
+BEAT_S = 0.25
+CONNECT_S = 60.0
+GOODBYE_S = 2.0
+
+
+class Leave(Exception):
+    """The orchestrator said Exit, or is gone: no error, the order to go from wherever the work loop is."""
+
+
+class Shell:
+    """What every role shares: the line to the orchestrator, polling, heartbeats, marks.
+
+    Parameters
+    ----------
+    config : of this worker
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.name = config.worker.name
+        self.context = new_context()
+        self.orders: deque[Order] = deque()
+        self.progress = 0  # what this process has done since it began
+        self.stream = -1
+        self.frames = 0  # of this stream
+        role = config.worker.role
+        lanes = range(config.lanes) if role is Role.DETECT else (config.number,)
+        self._rings = {lane: FrameRing(fd, Owner[role.name]) for lane, fd in zip(lanes, config.ring_fds, strict=True)}
+        self._noted = (-1, -1)
+        self._control = DealerLink(self.context, self.endpoint(CONTROL), self.name)
+        self._next_beat_s = 0.0
+
+    @property
+    def ring(self) -> FrameRing:
+        """The ring of this worker's lane."""
+        return self._rings[self.config.number]
+
+    def ring_of(self, lane: int) -> FrameRing:
+        """The ring of a lane; detection has all of them."""
+        return self._rings[lane]
+
+    def endpoint(self, name: str) -> str:
+        """The address of the socket `name` of this run."""
+        return endpoint(Path(self.config.run_dir), name)
+
+    def tell(self, record: object) -> None:
+        """Send a message to the orchestrator."""
+        self._control.send(encode(record))
+
+    def note(self, stream: int, frame: int, ring: FrameRing | None = None) -> None:
+        """Write into the ring what is worked on now, readable even when this process has died of it."""
+        self._noted = (stream, frame)
+        (ring or self.ring).mark(stream, frame)
+
+    def wait(self, sockets: Sequence[zmq.Socket[bytes]], timeout_s: float = BEAT_S) -> None:
+        """Wait until one of `sockets` has a message, an order came or the time is over; then beat when it is due.
+
+        Raises
+        ------
+        Leave
+            The orchestrator said Exit or is gone.
+        """
+        life = self.config.life_fd
+        watched: list[tuple[Any, int]] = [(socket, zmq.POLLIN) for socket in (*sockets, self._control.socket, life)]
+        for socket, _ in zmq.zmq_poll(watched, int(timeout_s * 1000)):
+            if socket == life:
+                raise Leave
+        self._take_orders()
+        now = time.monotonic()
+        if now >= self._next_beat_s:
+            self.beat(now)
+
+    def _take_orders(self) -> None:
+        while (payload := self._control.receive()) is not None:
+            order = decode(payload)
+            if isinstance(order, m.Exit):
+                raise Leave
+            if not isinstance(order, Order):
+                raise TransportError(f"{self.name}: expected an order, got {type(order).__name__}")
+            self.orders.append(order)
+
+    def beat(self, now_s: float) -> None:
+        """Tell the orchestrator that the work loop is alive and how far it is."""
+        self._next_beat_s = now_s + BEAT_S
+        self.tell(m.Beat(self.name, self.progress, self.stream, self.frames))
+
+    def connect(self, sockets: Sequence[zmq.Socket[bytes]]) -> None:
+        """Wait until every one of `sockets`, and the line to the orchestrator, has its peer."""
+        deadline_s = time.monotonic() + CONNECT_S
+        for socket in (self._control.socket, *sockets):
+            while not socket.poll(50, zmq.POLLOUT):
+                if zmq.zmq_poll([(self.config.life_fd, zmq.POLLIN)], 0):
+                    raise Leave
+                if time.monotonic() > deadline_s:
+                    raise TransportError(f"{self.name}: expected every peer within {CONNECT_S:.0f} s, got not all")
+
+    def wait_for_warm_up(self) -> None:
+        """Ask for the turn to compile, and wait for it."""
+        self.tell(m.WantsWarmUp(self.name))
+        while not (self.orders and isinstance(self.orders[0], m.WarmUp)):
+            self.wait(())
+        self.orders.popleft()
+
+    def report_fault(self, error: BaseException) -> None:
+        """Tell the orchestrator what broke, and wait until it knows: a process that is gone is only an exit code."""
+        is_ours = isinstance(error, AuflowError)
+        text = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        deadline_s = time.monotonic() + GOODBYE_S
+        try:
+            self.tell(m.Fault(self.name, type(error).__name__, text, trace, *self._noted))
+            while time.monotonic() < deadline_s:
+                self.wait(())
+        except (Leave, PeerGoneError):
+            return  # it knows, or is gone itself
+
+    def close(self) -> None:
+        """Close the line to the orchestrator and the context."""
+        self._control.close()
+        self.context.term()
+
+
+class WorkerRole(ABC):
+    """One role's sockets, stage and loop."""
+
+    needs_warm_up: ClassVar[bool] = False
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.kit: ModuleType | Any = None
+
+    def serve(self) -> None:
+        """Connect, make the stage, work until told to leave."""
+        self.connect()
+        self.shell.tell(m.Connected(self.shell.name))
+        self.kit = importlib.import_module(self.shell.config.kit)
+        self.kit.prepare(self.shell.config.role)
+        if self.needs_warm_up:
+            self.shell.wait_for_warm_up()
+            self.kit.warm_up(self.shell.config.role, self.shell.config.models)
+        self.setup()
+        self.shell.tell(m.Ready(self.shell.name))
+        while True:
+            self.step()
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Return when all peers are there."""
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Make the stage."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Wait once, then do at most one piece of work."""
+
+    def abandon(self) -> None:  # noqa: B027 - most roles hold nothing
+        """Throw away what is unfinished; may be called again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the sockets."""
+
+
+def slot_of(frame: m.FrameReady) -> Slot:
+    """The use of a ring slot that a message names."""
+    return Slot(frame.slot, frame.generation)

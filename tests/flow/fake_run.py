@@ -1,0 +1,21 @@
+"""A run with fake stages as a process of its own, for tests that send it signals: OUTPUT_DIR MODELS JOBS INPUT..."""
+
+import sys
+from pathlib import Path
+
+from auflow.cli import main  # noqa: F401 - the real command line loads it too, so that the imports are the same
+from auflow.errors import AuflowError
+from auflow.options import RunOptions
+from auflow.orchestrator import run
+from auflow.report import PlainReporter, exit_code
+
+if __name__ == "__main__":
+    output, models, jobs, *inputs = sys.argv[1:]
+    options = RunOptions(tuple(map(Path, inputs)), Path(output), Path(models), "full", jobs=int(jobs))
+    try:
+        sys.exit(exit_code(run(options, PlainReporter(sys.stderr), kit="fake_kit")))
+    except AuflowError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,349 @@
+"""Runs with real processes and real sockets around fake stages: results, failures, and what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from auflow.errors import ModelError, StageError
+from auflow.options import RunOptions
+from auflow.orchestrator import run
+from auflow.report import PlainReporter, StreamSummary
+
+HERE = Path(__file__).parent
+ROLES = ["decode", "clnf", "au", "sink", "detect"]
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left-overs in /proc")
+
+
+@dataclass
+class Place:
+    """A folder for one test, and what runs from it."""
+
+    root: Path
+    out: Path
+    kit: ModuleType
+
+    def input(self, name: str, frames: int = 12, width: int = 64, height: int = 48, **more: int) -> Path:
+        path = self.root / f"{name}.json"
+        spec = {"frames": frames, "width": width, "height": height, "seed": sum(name.encode()), **more}
+        path.write_text(json.dumps(spec))
+        return path
+
+    def options(self, *inputs: Path, jobs: int = 1) -> RunOptions:
+        return RunOptions(inputs, self.out, self.root, "full", jobs=jobs)
+
+    def run(self, *inputs: Path, jobs: int = 1) -> list[StreamSummary]:
+        return run(self.options(*inputs, jobs=jobs), PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
+
+    def spawn(self, *inputs: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, str(HERE / "fake_run.py"), str(self.out), str(self.root), "1", *map(str, inputs)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def alone(self, path: Path) -> bytes:
+        reference = self.root / "reference.csv"
+        self.kit.run_alone(path, reference)
+        return reference.read_bytes()
+
+    def written(self) -> list[str]:
+        return sorted(path.name for path in self.out.iterdir())
+
+    def workers(self) -> dict[str, int]:
+        """Name and process id of this test's workers that are alive."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"auflow.worker" not in command or os.fsencode(self.root) not in command[4]:
+                    continue
+                config = json.loads(command[4])
+                found[f"{config['role']}-{config['number']}"] = int(folder.name)
+        return found
+
+    def left_behind(self) -> list[str]:
+        """Processes, socket folders, sockets and shared memory of this test's runs."""
+        folders = [str(path) for path in self.root.glob("auflow-run-*")]
+        sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(self.root) in line]
+        segments = [str(path) for path in Path("/dev/shm").glob("*auflow*")]
+        return [*self.workers(), *folders, *sockets, *segments]
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    # pytest's own temporary folders are too long for socket paths
+    root = Path(tempfile.mkdtemp(prefix="aft-", dir="/tmp"))
+    (root / "out").mkdir()
+    monkeypatch.setenv("TMPDIR", str(root))
+    monkeypatch.setattr(tempfile, "tempdir", str(root))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    monkeypatch.syspath_prepend(str(HERE))
+    yield Place(root, root / "out", importlib.import_module("fake_kit"))
+    shutil.rmtree(root)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def test_each_csv_is_what_the_stages_give_alone(place: Place) -> None:
+    # One lane, so that every kind of state could leak: frames of three sizes, the ring grows twice and stays.
+    inputs = [
+        place.input("a", 23),
+        place.input("b", 17, 700, 500),
+        place.input("c", 30, 1000, 600),
+        place.input("d", 9, corrupt=2),
+    ]
+    summaries = place.run(*inputs)
+    assert [(s.frames, s.error, s.interrupted) for s in summaries] == [(n, None, False) for n in (23, 17, 30, 9)]
+    assert summaries[3].corrupt_frames == 2
+    assert [s.successes for s in summaries] == [16, 12, 20, 6]
+    for path in inputs:
+        assert (place.out / f"{path.stem}.csv").read_bytes() == place.alone(path), path.stem
+    assert place.written() == ["a.csv", "b.csv", "c.csv", "d.csv"]
+    assert place.left_behind() == []
+
+
+def test_lanes_share_the_inputs_and_the_detector(place: Place) -> None:
+    inputs = [place.input(name, 30) for name in "abcde"]
+    summaries = place.run(*inputs, jobs=3)
+    assert [s.path for s in summaries] == [str(path) for path in inputs]
+    for path in inputs:
+        assert (place.out / f"{path.stem}.csv").read_bytes() == place.alone(path), path.stem
+
+
+def test_descriptors_are_given_back(place: Place) -> None:
+    def count() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    path = place.input("a", 3)
+    place.run(path)
+    before = count()
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+    place.run(path)
+    assert count() == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)] == handlers
+
+
+def test_bad_inputs_and_outputs_cost_only_themselves(place: Place) -> None:
+    broken, fine = place.input("broken", 12, breaks_at=5), place.input("fine")
+    (place.out / "blocked.csv").mkdir()
+    blocked = place.input("blocked")
+    text = place.root / "text.json"
+    text.write_text("no input")
+    summaries = place.run(place.root / "missing.json", broken, text, blocked, fine)
+    assert [s.exit_code for s in summaries] == [2, 2, 2, 3, 0]
+    assert [s.output is None for s in summaries] == [True, True, True, True, False]
+    assert "the file breaks off" in str(summaries[1].error)
+    assert "expected a fake input" in str(summaries[2].error)
+    assert "blocked.csv" in str(summaries[3].error)
+    assert (place.out / "fine.csv").read_bytes() == place.alone(fine)
+    assert place.written() == ["blocked.csv", "fine.csv"]
+
+
+def test_an_output_that_fails_at_once_ends_the_decoding_of_a_long_input(place: Place) -> None:
+    long = place.input("long", 100_000)
+    place.out.rmdir()
+    summaries = place.run(long)
+    assert summaries[0].exit_code == 3
+    assert summaries[0].frames < 1000
+
+
+def test_an_input_without_pictures_is_written_like_inline(place: Place) -> None:
+    empty = place.input("empty", 0)
+    (summary,) = place.run(empty, place.input("fine", 3))[:1]
+    assert (summary.frames, summary.error) == (0, None)
+    assert (place.out / "empty.csv").read_bytes() == place.alone(empty)
+
+
+def test_kernels_are_compiled_in_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = place.root / "log"
+    monkeypatch.setenv("AUFLOW_FAKE_WARM_LOG", str(log))
+    place.run(place.input("a", 2), place.input("b", 2), jobs=2)
+    lines = log.read_text().splitlines()
+    assert lines[:4] == ["clnf begins", "clnf ends", "au begins", "au ends"]
+    assert sorted(lines[4:]) == ["au begins", "au ends", "clnf begins", "clnf ends"]
+
+
+def test_missing_models_keep_their_exit_code(place: Place) -> None:
+    path = place.input("a")
+    options = RunOptions((path,), place.out, place.root / "broken", "full")
+    with pytest.raises(ModelError, match="there are no models"):
+        run(options, PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
+    assert place.left_behind() == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_killed_worker_ends_the_run_with_its_name(place: Place, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", f"{role}:8:kill")
+    first, second = place.input("first", 5), place.input("second", 40)
+    inputs = (second,) if role == "detect" else (first, second)
+    # the fake detector cannot know the frame: it dies at its first request
+    frame = 1 if role == "detect" else 8
+    with pytest.raises(StageError, match=f"{role}-0 was ended by signal 9 at frame {frame} of .*second.json"):
+        place.run(*inputs)
+    # What was finished before stays; the rest is not there, whole or half. Decode may be ahead of the first's end.
+    assert place.written() in ([], ["first.csv"]) if role in ("decode", "detect") else ["first.csv"]
+    assert place.left_behind() == []
+
+
+@pytest.mark.parametrize("role", ["clnf", "sink"])
+def test_a_stage_that_raises_is_told_with_its_traceback(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], role: str
+) -> None:
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", f"{role}:8:raise")
+    with pytest.raises(StageError, match=rf"{role}-0 failed at frame 8 of .*a\.json: ValueError: no good: {role} 8"):
+        place.run(place.input("a"))
+    assert 'in trouble\n    raise ValueError(f"no good: {role} {index}")' in capfd.readouterr().err
+    assert place.written() == []
+    assert place.left_behind() == []
+
+
+def rows(csv: Path) -> int:
+    return len(csv.read_text().splitlines()) - 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_writes_what_is_finished(place: Place, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.02")
+    process = place.spawn(place.input("done", 3), place.input("a", 2000), place.input("b", 2000))
+    until(lambda: place.written() == ["done.csv"])
+    time.sleep(0.5)
+    began = time.monotonic()
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as the terminal does: to the whole group
+    else:
+        process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130, err
+    assert place.written() == ["a.partial.csv", "done.csv"]
+    frames = rows(place.out / "a.partial.csv")
+    assert 0 < frames < 500
+    # The offline pass has run over just these frames.
+    assert (place.out / "a.partial.csv").read_bytes() == place.alone(place.input("a", frames))
+    assert place.left_behind() == []
+
+
+def hang(place: Place, monkeypatch: pytest.MonkeyPatch, where: str) -> Path:
+    """Have a stage hang; the file that appears when it does."""
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", f"{where}:hang")
+    mark = place.root / "hung"
+    monkeypatch.setenv("AUFLOW_FAKE_HUNG", str(mark))
+    return mark
+
+
+def all_connected(place: Place) -> bool:
+    """Whether the run is past its start: everyone is connected, so its socket folder is gone."""
+    return len(place.workers()) == 5 and not list(place.root.glob("auflow-run-*"))
+
+
+def test_ctrl_c_is_over_in_time_when_a_stage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = hang(place, monkeypatch, "au:4")
+    process = place.spawn(place.input("a"))
+    until(hung.exists)
+    time.sleep(0.3)  # news of the readiness of the others is on its way
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=10)
+    assert 3 < time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert place.written() == []
+    assert place.left_behind() == []
+
+
+def test_a_second_ctrl_c_ends_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = hang(place, monkeypatch, "clnf:4")
+    process = place.spawn(place.input("a"))
+    until(hung.exists)
+    time.sleep(0.3)
+    began = time.monotonic()
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate(timeout=10)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert place.left_behind() == []
+
+
+def test_ctrl_c_during_start_up(place: Place) -> None:
+    process = place.spawn(place.input("a", 5000))
+    until(lambda: place.workers())
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert place.left_behind() == []
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("busy", [False, True])
+def test_kill_9_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, whole_group: bool, busy: bool) -> None:
+    hung = hang(place, monkeypatch, "clnf:4") if busy else None  # a stage in a long computation polls nothing
+    monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
+    process = place.spawn(place.input("a", 5000))
+    until(lambda: hung.exists() if hung else all_connected(place))
+    time.sleep(0.1)
+    if whole_group:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.communicate(timeout=10)
+    until(lambda: not place.left_behind(), 3)
+    assert place.written() == []
+
+
+def test_workers_stay_in_the_group_of_the_orchestrator(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
+    process = place.spawn(place.input("a", 5000))
+    until(lambda: len(place.workers()) == 5)
+    assert {os.getpgid(pid) for pid in place.workers().values()} == {process.pid}
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+
+
+def test_a_run_that_was_killed_at_its_start_is_swept_up(place: Place) -> None:
+    process = place.spawn(place.input("a"))
+    until(lambda: list(place.root.glob("auflow-run-*")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    until(lambda: not place.workers(), 3)
+    for folder in place.root.glob("auflow-run-*"):
+        os.utime(folder, (time.time() - 100, time.time() - 100))
+    place.run(place.input("b", 3))
+    assert place.left_behind() == []
+
+
+HEAVY = ("numba", "onnxruntime", "onnx", "cv2", "av", "rich", "msgpack", "zmq")
+
+
+@pytest.mark.parametrize(
+    ("role", "barred"),
+    [("decode", {"numba", "onnxruntime", "onnx", "rich"}), ("sink", {"numba", "onnxruntime", "onnx", "av", "rich"})],
+)
+def test_a_role_imports_only_what_it_needs(role: str, barred: set[str]) -> None:
+    code = (
+        "import sys; from auflow import worker, process, roles_ends, stagekit;"
+        f"stagekit.prepare({role!r}); print(*set(sys.modules) & set({HEAVY!r}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not barred & set(loaded)
+    assert "zmq" in loaded
