@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from auflow.models.commands import add_parser as add_models_parser
+    from auflow.validation.command import add_parser as add_validate_parser
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("auflow", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("csv", metavar="CSV", type=Path, help="a file that `auflow run` (or OpenFace) has written")
     plot.add_argument("-o", "--output", metavar="PNG", type=Path, help="default: the CSV's name with .png, beside it")
     plot.set_defaults(handler=_plot)
+    add_validate_parser(commands)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Runs the stages as separate processes: spawns, watches, drains and stops them.
 
-A thin shell around `auflow.supervision`: it turns processes, messages and signals into events and carries out the
+A thin shell around `auflow.flow.supervision`: it turns processes, messages and signals into events and carries out the
 actions. Workers are spawned (never forked), stay in this process's group, and leave by themselves when it dies: they
 hold the reading end of a pipe whose writing end only this process has.
 """
@@ -19,11 +19,11 @@ from types import FrameType
 
 import zmq
 
-from auflow import events as e
+from auflow.flow import events as e
 from auflow.options import RunOptions, output_path
 from auflow.report import Reporter, StreamSummary
-from auflow.supervision import Supervisor
-from auflow.topology import CONTROL, FIRST_SLOT_BYTES, RING_SLOTS, Role, Worker, WorkerConfig, plan
+from auflow.flow.supervision import Supervisor
+from auflow.flow.topology import CONTROL, FIRST_SLOT_BYTES, RING_SLOTS, Role, Worker, WorkerConfig, plan
 from auflow.transport.codec import decode, encode
 from auflow.transport.faults import TransportError
 from auflow.transport.link import new_context, open_socket
@@ -36,7 +36,7 @@ TICK_S = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.stagekit") -> list[StreamSummary]:
+def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.flow.stagekit") -> list[StreamSummary]:
     """Work through the inputs of `options` in separate processes.
 
     An input that fails ends with its error in its summary and the others go on. The first Ctrl-C (or SIGTERM) ends
@@ -46,7 +46,7 @@ def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.stagekit"
     ----------
     options : checked
     reporter : told of progress from this thread
-    kit : name of the module that makes the stages in the workers (see `auflow.stagekit`)
+    kit : name of the module that makes the stages in the workers (see `auflow.flow.stagekit`)
 
     Returns
     -------
@@ -202,7 +202,7 @@ class _Run:
             kit=self._kit,
         )
         # -P: a file of the working folder must not stand in for a module. What a library prints is no result.
-        command = [sys.executable, "-P", "-m", "auflow.worker", config.to_json()]
+        command = [sys.executable, "-P", "-m", "auflow.flow.worker", config.to_json()]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(*rings, self._life))
 
     def _kill_all(self) -> None:

@@ -15,7 +15,15 @@ from auflow.models.text import read_text
 from auflow.models.types import ClnfModels, LandmarkModel, Part
 from auflow.models.validator import read_validator
 
-__all__ = ["CLNF_MENU", "load_clnf_models", "read_landmark_model"]
+__all__ = [
+    "CLNF_MENU",
+    "check_mapping",
+    "load_clnf_models",
+    "menu_target",
+    "read_landmark_model",
+    "read_menu",
+    "read_part",
+]
 
 CLNF_MENU = "lib/local/LandmarkDetector/model/main_clnf_general.txt"
 
@@ -33,12 +41,12 @@ def load_clnf_models(root: Path) -> ClnfModels:
     main: tuple[LandmarkModel, tuple[NDArray[np.int32], ...]] | None = None
     validator = None
     parts: list[Part] = []
-    for key, words in _read_menu(path):
-        target = _target(path, key, words)
+    for key, words in read_menu(path):
+        target = menu_target(path, key, words)
         if key == "LandmarkDetector":
             main = read_landmark_model(target)
         elif key == "LandmarkDetector_part":
-            parts.append(_read_part(path, target, words))
+            parts.append(read_part(path, target, words))
         elif key == "DetectionValidator":
             validator = read_validator(target)
         elif key != "FaceDetConversion":  # the start from a Haar face box, which auflow does not use
@@ -47,7 +55,7 @@ def load_clnf_models(root: Path) -> ClnfModels:
         raise ModelError(f"{path}: expected a LandmarkDetector and a DetectionValidator line")
     model, triangulations = main
     for part in parts:
-        _check_mapping(path, part, model.pdm.points)
+        check_mapping(path, part, model.pdm.points)
     return ClnfModels(model, tuple(parts), validator, triangulations)
 
 
@@ -56,8 +64,8 @@ def read_landmark_model(path: Path) -> tuple[LandmarkModel, tuple[NDArray[np.int
     pdm = None
     patches = []
     triangulations: tuple[NDArray[np.int32], ...] = ()
-    for key, words in _read_menu(path):
-        target = _target(path, key, words)
+    for key, words in read_menu(path):
+        target = menu_target(path, key, words)
         if key == "PDM":
             pdm = read_pdm(target)
         elif key == "PatchesCCNF":
@@ -77,13 +85,14 @@ def read_landmark_model(path: Path) -> tuple[LandmarkModel, tuple[NDArray[np.int
     return LandmarkModel(pdm, tuple(patches)), triangulations
 
 
-def _read_menu(path: Path) -> list[tuple[str, list[str]]]:
+def read_menu(path: Path) -> list[tuple[str, list[str]]]:
     """The lines of a menu file as (key, words after it)."""
     lines = (line.split() for line in read_text(path).splitlines())
     return [(words[0], words[1:]) for words in lines if words]
 
 
-def _target(menu: Path, key: str, words: list[str]) -> Path:
+def menu_target(menu: Path, key: str, words: list[str]) -> Path:
+    """The file that a line of a menu names, below the menu's folder."""
     if not words:
         raise ModelError(f"{menu}: {key}: expected a file name after it, got the end of the line")
     relative = PurePosixPath(words[0])
@@ -92,7 +101,7 @@ def _target(menu: Path, key: str, words: list[str]) -> Path:
     return menu.parent.joinpath(*relative.parts)
 
 
-def _read_part(menu: Path, target: Path, words: list[str]) -> Part:
+def read_part(menu: Path, target: Path, words: list[str]) -> Part:
     """One part: its own menu, its name, then pairs of main landmark and part landmark."""
     if len(words) < 4 or len(words) % 2:
         raise ModelError(f"{menu}: LandmarkDetector_part: expected a file, a name and pairs, got {len(words)} words")
@@ -101,14 +110,15 @@ def _read_part(menu: Path, target: Path, words: list[str]) -> Part:
     except ValueError as error:
         raise ModelError(f"{menu}: LandmarkDetector_part {words[1]}: expected landmark indices: {error}") from error
     mapping.flags.writeable = False
-    inner = [(key, rest) for key, rest in _read_menu(target) if key == "LandmarkDetector"]
+    inner = [(key, rest) for key, rest in read_menu(target) if key == "LandmarkDetector"]
     if len(inner) != 1:
         raise ModelError(f"{target}: expected one LandmarkDetector line, got {len(inner)}")
-    model, _ = read_landmark_model(_target(target, *inner[0]))
+    model, _ = read_landmark_model(menu_target(target, *inner[0]))
     return Part(words[1], mapping, model)
 
 
-def _check_mapping(menu: Path, part: Part, points: int) -> None:
+def check_mapping(menu: Path, part: Part, points: int) -> None:
+    """The part's landmarks must be landmarks of the main model and of its own, each once."""
     for column, (whose, limit) in enumerate((("the main model", points), ("the part", part.model.pdm.points))):
         indices = part.mapping[:, column]
         if indices.min() < 0 or indices.max() >= limit or np.unique(indices).size != indices.size:

@@ -22,6 +22,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="models_command", metavar="COMMAND", required=True)
     fetch = commands.add_parser("fetch", help="download what is missing or damaged, once the licence is accepted")
     fetch.add_argument("--accept-license", action="store_true", help="agree to OpenFace's licence (shown without this)")
+    fetch.add_argument(
+        "--with-ceclm", action="store_true", help="also OpenFace's CE-CLM model (432 MB from Dropbox or OneDrive)"
+    )
     listing = commands.add_parser("list", help="every file with its size, and which are missing")
     verify = commands.add_parser("verify", help="compare every file with its SHA-256")
     path = commands.add_parser("path", help="print the folder of the store")
@@ -46,7 +49,7 @@ def run_fetch(args: argparse.Namespace) -> int:
     progress = ConsoleProgress(sys.stderr)
     started_s = time.monotonic()
     try:
-        result = fetch(root, progress, accept_license=args.accept_license)
+        result = fetch(root, progress, accept_license=args.accept_license, with_ceclm=args.with_ceclm)
     except AuflowError as error:
         progress.close()
         return _failed(error)
@@ -54,15 +57,17 @@ def run_fetch(args: argparse.Namespace) -> int:
     _say(
         f"{result.folder}: complete, every SHA-256 is right\n"
         f"{result.kept} files were there, {result.downloaded} came from OpenFace's repository, "
-        f"{result.unpacked} from the wheel, in {time.monotonic() - started_s:.1f} s"
+        f"{result.unpacked} from the wheel, "
+        + (f"{result.linked} from the links of CE-CLM, " if args.with_ceclm else "")
+        + f"in {time.monotonic() - started_s:.1f} s"
     )
     return 0
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Print one line per file: size, present or missing, path. Exit code 4 where one is missing."""
+    """Print one line per file: size, present or missing, path. Exit code 4 where one is missing (CE-CLM's may be)."""
     from auflow.errors import ModelError
-    from auflow.models.manifest import load_manifest
+    from auflow.models.manifest import load_ceclm_files, load_manifest
     from auflow.models.store import missing_files, originals, path_of
 
     root = _root(args)
@@ -73,21 +78,35 @@ def run_list(args: argparse.Namespace) -> int:
         for file, present in zip(files, here, strict=True)
     ]
     total = sum(file.size for file in files)
-    _say("\n".join([*lines, f"{sum(here)} of {len(files)} files ({total / 1e6:.1f} MB) in {originals(root)}"]))
+    lines.append(f"{sum(here)} of {len(files)} files ({total / 1e6:.1f} MB) in {originals(root)}")
+    extras = [extra.file for extra in load_ceclm_files()]
+    held = [path_of(root, file).is_file() for file in extras]
+    lines += [
+        f"{file.size:>11,}  {'present' if present else 'not fetched'}  {file.path} (CE-CLM)"
+        for file, present in zip(extras, held, strict=True)
+    ]
+    lines.append(
+        f"{sum(held)} of {len(extras)} files of CE-CLM (`auflow models fetch --with-ceclm`), not needed by CLNF"
+    )
+    _say("\n".join(lines))
     return ModelError.exit_code if missing_files(root) else 0
 
 
 def run_verify(args: argparse.Namespace) -> int:
     """Hash every file. Exit code 4 where a needed one is missing or any is damaged."""
-    from auflow.models.manifest import load_manifest
-    from auflow.models.store import originals, verify_files
+    from auflow.models.manifest import load_ceclm_files, load_manifest
+    from auflow.models.store import originals, verify_ceclm_files, verify_files
 
     root = _root(args)
     try:
         verify_files(root)
+        extra = verify_ceclm_files(root)
     except AuflowError as error:
         return _failed(error)
-    _say(f"{originals(root)}: all {sum(f.needed for f in load_manifest())} model files have the right SHA-256")
+    _say(
+        f"{originals(root)}: all {sum(f.needed for f in load_manifest())} model files have the right SHA-256, "
+        f"and so have {extra} of {len(load_ceclm_files())} of CE-CLM"
+    )
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,9 @@ from auflow.errors import ModelError, UsageError
 from auflow.models import web, wheel
 from auflow.models.install import exclusive
 from auflow.models.license import LICENSE_SUMMARY, LICENSE_URL
-from auflow.models.manifest import ModelFile, load_manifest
+from auflow.models.manifest import CeclmFile, ModelFile, load_ceclm_files, load_manifest
 from auflow.models.progress import Progress
-from auflow.models.store import damage_of, originals
+from auflow.models.store import damage_of, originals, path_of
 
 __all__ = ["REPOSITORY_URL", "FetchResult", "Sources", "fetch"]
 
@@ -40,10 +41,20 @@ class FetchResult:
     downloaded: int  # from the repository
     unpacked: int  # from the wheel
     folder: Path
+    linked: int = 0  # from the links of CE-CLM
 
 
-def fetch(root: Path, progress: Progress, *, accept_license: bool, sources: Sources | None = None) -> FetchResult:
+def fetch(
+    root: Path,
+    progress: Progress,
+    *,
+    accept_license: bool,
+    with_ceclm: bool = False,
+    sources: Sources | None = None,
+) -> FetchResult:
     """Bring every file of the manifest into the store at `root`; what is right already is left alone.
+
+    `with_ceclm` adds the files that only CE-CLM needs, the large ones from the links that OpenFace gives for them.
 
     Each file is checked by its SHA-256 before it appears under its name. Files that the repository can't give are
     taken from the wheel.
@@ -60,13 +71,16 @@ def fetch(root: Path, progress: Progress, *, accept_license: bool, sources: Sour
     sources = sources or Sources()
     try:
         with exclusive(root) as scratch:
-            return _fetch_into(root, progress, sources, scratch)
+            return _fetch_into(root, progress, sources, scratch, with_ceclm=with_ceclm)
     except OSError as error:  # connections have their own errors: this is the disk
         raise ModelError(f"{error.filename or root}: cannot be written: {error.strerror}") from error
 
 
-def _fetch_into(root: Path, progress: Progress, sources: Sources, scratch: Path) -> FetchResult:
-    wanted = [file for file in load_manifest() if damage_of(root, file) is not None]
+def _fetch_into(root: Path, progress: Progress, sources: Sources, scratch: Path, *, with_ceclm: bool) -> FetchResult:
+    extras = load_ceclm_files() if with_ceclm else ()
+    linked = [extra for extra in extras if extra.urls]
+    files = [*load_manifest(), *(extra.file for extra in extras if not extra.urls)]
+    wanted = [file for file in files if damage_of(root, file) is not None]
     failed = _download(root, wanted, sources, progress)
     needed = {file: reason for file, reason in failed.items() if file.needed}
     if needed:
@@ -78,8 +92,9 @@ def _fetch_into(root: Path, progress: Progress, sources: Sources, scratch: Path)
     texts = [file.path for file in failed if not file.needed]  # the wheel has none of them
     if texts:
         progress.note(f"not to be had now: {' and '.join(texts)}; the licence stands at {LICENSE_URL}")
-    kept = len(load_manifest()) - len(wanted)
-    return FetchResult(kept, len(wanted) - len(failed), len(needed), originals(root))
+    fetched = _follow_links(root, linked, sources, progress)
+    kept = len(files) - len(wanted) + len(linked) - fetched
+    return FetchResult(kept, len(wanted) - len(failed), len(needed), originals(root), fetched)
 
 
 def _download(root: Path, wanted: list[ModelFile], sources: Sources, progress: Progress) -> dict[ModelFile, str]:
@@ -95,7 +110,7 @@ def _download(root: Path, wanted: list[ModelFile], sources: Sources, progress: P
     for index, file in enumerate(wanted):
         report = partial(_report, progress, file.path, done, total)
         try:
-            web.download(root, file, sources.base_url, patience, report)
+            web.download(root, file, sources.base_url + urllib.parse.quote(file.path), patience, report)
         except web.NoConnection as error:
             # One server gives them all: where it has gone for one, it has gone for the rest.
             return failed | dict.fromkeys(wanted[index:], str(error))
@@ -103,6 +118,60 @@ def _download(root: Path, wanted: list[ModelFile], sources: Sources, progress: P
             failed[file] = str(error)
         done += file.size
     return failed
+
+
+def _follow_links(root: Path, linked: list[CeclmFile], sources: Sources, progress: Progress) -> int:
+    """Fetch what is missing or damaged from its links, each until one gives the right bytes; how many were fetched."""
+    wanted = [extra for extra in linked if damage_of(root, extra.file) is not None]
+    total, done = sum(extra.file.size for extra in wanted), 0
+    unreachable: dict[str, str] = {}  # host -> reason: it is asked once, not once for each of its links
+    failed: dict[ModelFile, list[str]] = {}
+    for extra in wanted:
+        report = partial(_report, progress, extra.file.path, done, total)
+        reasons = _follow(root, extra, sources, unreachable, report)
+        if len(reasons) == len(extra.urls):
+            failed[extra.file] = reasons
+        for reason in reasons:
+            progress.note(reason)
+        done += extra.file.size
+    if failed:
+        raise ModelError(_by_hand(root, failed))
+    return len(wanted)
+
+
+def _follow(
+    root: Path, extra: CeclmFile, sources: Sources, unreachable: dict[str, str], report: Callable[[int], None]
+) -> list[str]:
+    """Try the links of one file; the reasons of those that failed, one for each link where all did."""
+    reasons: list[str] = []
+    for url in extra.urls:
+        host = urllib.parse.urlsplit(url).netloc
+        if host not in unreachable and (refusal := web.probe(url, sources.probe_s)) is not None:
+            unreachable[host] = refusal
+        if host in unreachable:
+            reasons.append(f"{url}: {unreachable[host]}")
+            continue
+        try:
+            web.download(root, extra.file, url, web.Patience(sources.read_s, sources.pause_s), report)
+        except (web.NoConnection, web.NotThere) as error:
+            reasons.append(str(error))
+        else:
+            break
+    return reasons
+
+
+def _by_hand(root: Path, failed: dict[ModelFile, list[str]]) -> str:
+    blocks = [
+        f"{path_of(root, file)}\n  SHA-256 {file.sha256} ({file.size} bytes)\n"
+        + "\n".join(f"  {reason}" for reason in reasons)
+        for file, reasons in failed.items()
+    ]
+    listing = "\n".join(blocks)
+    return (
+        f"{len(failed)} files of CE-CLM could not be fetched:\n{listing}\n"
+        "type the same command again later, or save them from a browser under these names and type\n"
+        "`auflow models verify`: what has arrived is kept, and the CLNF model is complete without them"
+    )
 
 
 def _report(progress: Progress, what: str, before: int, total: int, count: int) -> None:

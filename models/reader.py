@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ _MAX_SIDE = 1 << 20
 class BinaryReader:
     """Little-endian integers, doubles and MatBin matrices from one file, read whole.
 
+    With `mapped` the file is mapped instead of copied: matrices are views of it, and processes share its memory.
     Raises `ModelError` that names the file, the offset and what was expected on any short or odd read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mapped: bool = False) -> None:
         self.path = path
         self._offset = 0
         try:
-            self._data = path.read_bytes()
+            self._data = memoryview(_map(path) if mapped else path.read_bytes())
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -35,7 +37,7 @@ class BinaryReader:
         """The error for this file at this offset; the caller raises it."""
         return ModelError(f"{self.path}: at byte {self._offset} of {len(self._data)}: {what}")
 
-    def _take(self, count: int, what: str) -> bytes:
+    def _take(self, count: int, what: str) -> memoryview:
         end = self._offset + count
         if end > len(self._data):
             raise self.fail(f"expected {what} ({count} bytes), got the end of the file")
@@ -81,3 +83,9 @@ class BinaryReader:
         """Every byte must have been read."""
         if self._offset != len(self._data):
             raise self.fail(f"expected the end of the file, got {len(self._data) - self._offset} more bytes")
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    with path.open("rb") as stream:
+        # An empty file cannot be mapped; it is refused at its first value like any other that is cut short.
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""

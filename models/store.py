@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from auflow.errors import ModelError
-from auflow.models.manifest import ModelFile, load_manifest, sha256_of
+from auflow.models.manifest import ModelFile, load_ceclm_files, load_manifest, sha256_of
 
-__all__ = ["damage_of", "default_root", "missing_files", "originals", "path_of", "require", "verify_files"]
+__all__ = [
+    "damage_of",
+    "default_root",
+    "missing_ceclm_files",
+    "missing_files",
+    "originals",
+    "path_of",
+    "require",
+    "require_ceclm",
+    "verify_ceclm_files",
+    "verify_files",
+]
 
 _SHOWN = 10  # of the wrong files in a message
 
@@ -36,6 +48,11 @@ def path_of(root: Path, file: ModelFile) -> Path:
 def missing_files(root: Path) -> list[str]:
     """Paths (relative to `originals(root)`) of the needed files that are not there, in the manifest's order."""
     return [file.path for file in load_manifest() if file.needed and not path_of(root, file).is_file()]
+
+
+def missing_ceclm_files(root: Path) -> list[str]:
+    """Paths of the files that only CE-CLM needs and that are not there."""
+    return [extra.file.path for extra in load_ceclm_files() if not path_of(root, extra.file).is_file()]
 
 
 def damage_of(root: Path, file: ModelFile) -> str | None:
@@ -68,10 +85,28 @@ def verify_files(root: Path) -> None:
         naming each wrong file with its expected and found hash, and the command that mends it
     """
     present = (file for file in load_manifest() if file.needed or path_of(root, file).is_file())
-    problems = [problem for file in present if (problem := damage_of(root, file)) is not None]
+    _refuse_damage(root, present, "auflow models fetch --accept-license")
+
+
+def verify_ceclm_files(root: Path) -> int:
+    """Those files of CE-CLM that are there must have their SHA-256; how many there are.
+
+    Reads up to 432 MB.
+
+    Raises
+    ------
+    ModelError
+    """
+    present = [extra.file for extra in load_ceclm_files() if path_of(root, extra.file).is_file()]
+    _refuse_damage(root, present, "auflow models fetch --with-ceclm --accept-license")
+    return len(present)
+
+
+def _refuse_damage(root: Path, expected: Iterable[ModelFile], command: str) -> None:
+    problems = [problem for file in expected if (problem := damage_of(root, file)) is not None]
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        mend = "type `auflow models fetch --accept-license`: it fetches only what is missing or damaged"
+        mend = f"type `{command}`: it fetches only what is missing or damaged"
         raise ModelError("\n".join([*problems[:_SHOWN], *more, mend]))
 
 
@@ -91,3 +126,20 @@ def require(root: Path) -> None:
             "type `auflow models fetch --accept-license` to download them (19 MB), or set OPENFACE_MODELS_DIR"
         )
     verify_files(root)
+
+
+def require_ceclm(root: Path) -> None:
+    """Refuse to start CE-CLM without a complete and undamaged store.
+
+    Raises
+    ------
+    ModelError
+    """
+    require(root)
+    missing = missing_ceclm_files(root)
+    if missing:
+        raise ModelError(
+            f"{len(missing)} of {len(load_ceclm_files())} files of CE-CLM are not in {root}\n"
+            "type `auflow models fetch --with-ceclm --accept-license` to download them (432 MB)"
+        )
+    verify_ceclm_files(root)

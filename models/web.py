@@ -7,7 +7,6 @@ import http.client
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,8 +66,8 @@ def probe(url: str, limit_s: float) -> str | None:
     return outcome[0] if outcome else f"no answer within {limit_s:g} s"
 
 
-def download(root: Path, file: ModelFile, base_url: str, patience: Patience, on_bytes: Callable[[int], None]) -> None:
-    """Fetch one file into the store; an interrupted one goes on where it stopped.
+def download(root: Path, file: ModelFile, url: str, patience: Patience, on_bytes: Callable[[int], None]) -> None:
+    """Fetch one file from `url` into the store; an interrupted one goes on where it stopped.
 
     Raises
     ------
@@ -83,11 +82,11 @@ def download(root: Path, file: ModelFile, base_url: str, patience: Patience, on_
             time.sleep(patience.pause_s * 2 ** (attempt - 1))
         resumed = part.is_file() and 0 < part.stat().st_size <= file.size
         try:
-            _transfer(base_url + urllib.parse.quote(file.path), part, file, patience, on_bytes)
+            _transfer(url, part, file, patience, on_bytes)
             adopt(root, file, part)
         except HashMismatch as error:
             if not resumed:  # what lay there before may be wrong: once more from zero
-                raise NotThere(f"{base_url} has another file: {error}") from error
+                raise NotThere(f"{url} gives another file: {error}") from error
             reason = str(error)
         except urllib.error.HTTPError as error:
             with error:
@@ -95,14 +94,14 @@ def download(root: Path, file: ModelFile, base_url: str, patience: Patience, on_
             if error.code == 416 and resumed:  # our part is longer than the server's file: once more from zero
                 part.unlink()
             elif error.code not in _PASSING:
-                raise NotThere(f"{base_url}{file.path}: {reason}") from error
+                raise NotThere(f"{url}: {reason}") from error
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in _DISK:
                 raise
             reason = _reason(error)
         else:
             return
-    raise NoConnection(f"{base_url}{file.path}: given up after {_ATTEMPTS} attempts: {reason}")
+    raise NoConnection(f"{url}: given up after {_ATTEMPTS} attempts: {reason}")
 
 
 def _request(url: str, start: int) -> urllib.request.Request:

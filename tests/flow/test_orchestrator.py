@@ -69,7 +69,7 @@ class Place:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"auflow.worker" not in command or os.fsencode(self.root) not in command[4]:
+                if b"auflow.flow.worker" not in command or os.fsencode(self.root) not in command[4]:
                     continue
                 config = json.loads(command[4])
                 found[f"{config['role']}-{config['number']}"] = int(folder.name)
@@ -341,7 +341,7 @@ HEAVY = ("numba", "onnxruntime", "onnx", "cv2", "av", "rich", "msgpack", "zmq")
 )
 def test_a_role_imports_only_what_it_needs(role: str, barred: set[str]) -> None:
     code = (
-        "import sys; from auflow import worker, process, roles_ends, stagekit;"
+        "import sys; from auflow.flow import worker, process, roles_ends, stagekit;"
         f"stagekit.prepare({role!r}); print(*set(sys.modules) & set({HEAVY!r}))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

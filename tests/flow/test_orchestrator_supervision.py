@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auflow.errors import ModelError, OutputError, StageError
-from auflow.events import (
+from auflow.flow.events import (
     Action,
     Advanced,
     Event,
@@ -24,8 +24,8 @@ from auflow.events import (
 from auflow.options import RunOptions
 from auflow.report import StreamSummary
 from auflow.stages.records import SourceInfo
-from auflow.supervision import Limits, Supervisor
-from auflow.topology import Topology, WorkerConfig, plan
+from auflow.flow.supervision import Limits, Supervisor
+from auflow.flow.topology import Topology, WorkerConfig, plan
 from auflow.transport import messages as m
 
 LANE = ["clnf-0", "decode-0", "au-0", "detect-0", "sink-0"]
@@ -337,5 +337,5 @@ def test_plan(jobs: int, inputs: int, lanes: int, detectors: int) -> None:
 
 
 def test_worker_configuration_survives_its_trip() -> None:
-    config = WorkerConfig("detect", 1, 2, 2, "/r", 5, (3, 4), "/m ü", "full", True, "auflow.stagekit")
+    config = WorkerConfig("detect", 1, 2, 2, "/r", 5, (3, 4), "/m ü", "full", True, "auflow.flow.stagekit")
     assert WorkerConfig.from_json(config.to_json()) == config

@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from auflow import errors
 from auflow.errors import AuflowError, InputError, StageError
-from auflow.events import (
+from auflow.flow.events import (
     Action,
     Advanced,
     Event,
@@ -33,7 +33,7 @@ from auflow.events import (
 )
 from auflow.report import StreamSummary, cut_short_warning
 from auflow.stages.records import SourceInfo
-from auflow.topology import Role, Topology, Worker
+from auflow.flow.topology import Role, Topology, Worker
 from auflow.transport import messages as m
 from auflow.transport.faults import PeerGoneError
 

@@ -1,4 +1,4 @@
-"""Entry of every worker process: `python -m auflow.worker CONFIG` (the orchestrator's business, not the user's)."""
+"""Entry of every worker process: `python -m auflow.flow.worker CONFIG` (the orchestrator's business, not the user's)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from auflow.threads import pin_threads
-from auflow.topology import Role, WorkerConfig
+from auflow.flow.topology import Role, WorkerConfig
 
 if TYPE_CHECKING:
-    from auflow.process import Shell, WorkerRole
+    from auflow.flow.process import Shell, WorkerRole
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = WorkerConfig.from_json(text)
     _prepare_process(config)
     # After the signals and the thread counts are set: these imports take a while and load native libraries.
-    from auflow.process import Leave, Shell
+    from auflow.flow.process import Leave, Shell
 
     shell = Shell(config)
     role = _make_role(shell)
@@ -63,10 +63,10 @@ def _make_role(shell: Shell) -> WorkerRole:
     """The work loop for the role in the shell's configuration; only its module is imported."""
     role = shell.config.worker.role
     if role in (Role.DECODE, Role.SINK):
-        from auflow.roles_ends import DecodeRole, SinkRole
+        from auflow.flow.roles_ends import DecodeRole, SinkRole
 
         return DecodeRole(shell) if role is Role.DECODE else SinkRole(shell)
-    from auflow.roles_stages import AuRole, ClnfRole, DetectRole
+    from auflow.flow.roles_stages import AuRole, ClnfRole, DetectRole
 
     kinds: dict[Role, type[WorkerRole]] = {Role.CLNF: ClnfRole, Role.AU: AuRole, Role.DETECT: DetectRole}
     return kinds[role](shell)

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.process import BEAT_S, Shell, WorkerRole, slot_of
+from auflow.flow.process import BEAT_S, Shell, WorkerRole, slot_of
 from auflow.stages.records import Frame
-from auflow.topology import WINDOW, Role, edge_name
+from auflow.flow.topology import WINDOW, Role, edge_name
 from auflow.transport import messages as m
 from auflow.transport.edge import EdgeReceiver, EdgeSender, FrameT
 from auflow.transport.faults import TransportError

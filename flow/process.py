@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 import zmq
 
 from auflow.errors import AuflowError
-from auflow.topology import CONTROL, Role, WorkerConfig
+from auflow.flow.topology import CONTROL, Role, WorkerConfig
 from auflow.transport import messages as m
 from auflow.transport.codec import decode, encode
 from auflow.transport.faults import PeerGoneError, TransportError

@@ -1,4 +1,4 @@
-"""What can happen to a run, and what can be done about it: the events and actions of `auflow.supervision`."""
+"""What can happen to a run, and what can be done about it: the events and actions of `auflow.flow.supervision`."""
 
 from __future__ import annotations
 

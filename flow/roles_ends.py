@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from auflow.errors import InputError, OutputError
-from auflow.process import BEAT_S, Order, Shell, WorkerRole, slot_of
+from auflow.flow.process import BEAT_S, Order, Shell, WorkerRole, slot_of
 from auflow.stages.records import Frame, SourceInfo
-from auflow.topology import WINDOW, Role, edge_name, released_name
+from auflow.flow.topology import WINDOW, Role, edge_name, released_name
 from auflow.transport import messages as m
 from auflow.transport.codec import decode, encode
 from auflow.transport.edge import EdgeReceiver, EdgeSender

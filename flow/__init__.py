@@ -1,0 +1,1 @@
+"""What runs inside the worker processes, and the rules by which the orchestrator runs them."""
