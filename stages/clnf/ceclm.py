@@ -1,0 +1,146 @@
+"""CE-CLM: the face model with CEN experts and eyes only, and its search for a face that may end early."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination, load_ceclm_models
+from auflow.models.types import LandmarkModel
+from auflow.stages.clnf.cen_experts import CenPatchExperts
+from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter
+from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter
+from auflow.stages.clnf.patch_experts import PatchExperts
+from auflow.stages.clnf.stage import ClnfStage
+from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker, TrackResult
+from auflow.stages.clnf.validator import LandmarkValidator
+from auflow.stages.records import Frame
+
+__all__ = ["CeclmFaceModel", "CeclmStage", "CeclmTracker", "CenFitter", "CoarseFit", "search", "warm_up"]
+
+Floats = NDArray[np.float32]
+
+_SETTINGS = FitSettings(kde_sigma_px=1.5 * 1.5, regularisation=25.0 * 0.9)
+_WINDOWS_INITIAL = (11, 9, 7, 5)  # of the scales 0.25, 0.35, 0.50, 1.00
+_WINDOWS_COARSE = (11, 0, 0, 0)
+_WINDOWS_FINE = (0, 9, 7, 5)
+_FINALISTS = 3
+
+
+class CenFitter(LandmarkFitter):
+    """`LandmarkFitter` with CEN experts."""
+
+    def __init__(self, model: CenModel, settings: FitSettings) -> None:
+        super().__init__(LandmarkModel(model.pdm, ()), settings)
+        # CenPatchExperts has what a fitter uses of PatchExperts, without being one.
+        self.experts = [cast(PatchExperts, CenPatchExperts(patches)) for patches in model.patches]
+        self._confidences = [
+            np.array([[expert.confidence for expert in view] for view in patches.experts], np.float32)
+            for patches in model.patches
+        ]
+
+
+class CeclmFaceModel(FaceModel):
+    """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points."""
+
+    main: CenFitter
+
+    def __init__(self, models: CeclmModels) -> None:
+        self.main = CenFitter(models.main, _SETTINGS)
+        self.pdm = self.main.pdm
+        self.validator = LandmarkValidator(models.validator)
+        self.parts = [PartFitter(part) for part in models.parts]
+        # The parent's tuple has three scales.
+        self._windows_initial = _WINDOWS_INITIAL  # type: ignore[assignment]
+        # The same model (nothing is copied) that leaves out the coarsest scale.
+        self._finer = copy.copy(self)
+        self._finer._windows_initial = _WINDOWS_FINE  # type: ignore[assignment]
+
+    def coarse(self, gray: Floats, params_global: Floats) -> CoarseFit:
+        """The coarsest scale alone, from the mean shape: no parts, no validation."""
+        g, p = params_global.copy(), np.zeros(self.pdm.mode_count, np.float32)
+        outcome = self.main.fit(gray, _WINDOWS_COARSE, g, p)
+        return CoarseFit(g, p, outcome.likelihood, outcome.view)
+
+    def fine(self, gray: Floats, fit: CoarseFit) -> FaceState:
+        """The other scales, the parts and the validation, from where a coarse fit ended."""
+        return self._finer.fit(gray, fit.params_global, fit.params_local, tracking=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseFit:
+    """Where the coarsest scale of one start ended."""
+
+    params_global: Floats  # (6,)
+    params_local: Floats  # (m,)
+    likelihood: float
+    view: int
+
+
+def search(fits: Iterable[CoarseFit], fine: Callable[[CoarseFit], FaceState], rule: EarlyTermination) -> FaceState:
+    """The fit of the best of several starts; `fits` is asked for no more than are needed.
+
+    The first coarse fit that passes `rule` is the one. Where none passes, the three of the highest scores go on and
+    the highest likelihood of their fine fits wins; of equals the earlier one.
+
+    References
+    ----------
+    OpenFace 2.2; Zadeh et al., ICCVW 2017.
+    """
+    scored: list[tuple[float, CoarseFit]] = []
+    for fit in fits:
+        score = rule.score(fit.likelihood, fit.view)
+        if rule.passes(score, fit.view):
+            return fine(fit)
+        scored.append((score, fit))
+    scored.sort(key=lambda entry: entry[0], reverse=True)
+    return max((fine(fit) for _, fit in scored[:_FINALISTS]), key=lambda state: state.likelihood)
+
+
+class CeclmTracker(FaceTracker):
+    """`FaceTracker` whose new starts are searched with early termination."""
+
+    def __init__(self, model: CeclmFaceModel, rule: EarlyTermination) -> None:
+        super().__init__(model)
+        self._ceclm = model
+        self._rule = rule
+
+    def _restart(self, gray: Floats, box: Floats, first: bool) -> TrackResult:
+        found = self._best_start(gray, box)
+        if first or found.success:
+            self.state = found
+            self.failures = -1
+            return TrackResult(found, True)
+        # The earlier estimate goes on; only the confidence in it is the new start's.
+        self.state = replace(self.state, confidence=found.confidence, success=False)
+        return TrackResult(self.state, False)
+
+    def _best_start(self, gray: Floats, box: Floats) -> FaceState:
+        model = self._ceclm
+        fits = (model.coarse(gray, model.pdm.params_from_box(box, rotation)) for rotation in HYPOTHESES_RAD)
+        return search(fits, lambda fit: model.fine(gray, fit), self._rule)
+
+
+class CeclmStage(ClnfStage):
+    """`ClnfStage` with CE-CLM; its model files are those of `auflow models fetch --with-ceclm`."""
+
+    def __init__(self, models_root: Path) -> None:
+        models = load_ceclm_models(models_root)
+        model = CeclmFaceModel(models)
+        self._model = model
+        self._tracker = CeclmTracker(model, models.main.early_termination)
+
+
+def warm_up(models_root: Path) -> None:
+    """Compile (or load from the cache) every kernel with production types: one start and one tracked frame."""
+    stage = CeclmStage(models_root)
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    box = np.array([[100, 60, 120, 120, 1]], np.float32)
+    for index in (1, 2):
+        stage.process(Frame(index, 0.0, picture), lambda: box)
