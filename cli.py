@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import auflow
-from auflow.errors import AuflowError, OutputError, UsageError
-from auflow.threads import pin_threads
+from auflow.errors import AuflowError, UsageError
 
 if TYPE_CHECKING:
-    from auflow.options import RunOptions
-    from auflow.report import Reporter, StreamSummary
+    pass
 
 __all__ = ["main"]
 
@@ -29,19 +25,9 @@ first steps:
   auflow models fetch --accept-license    get OpenFace's model files (for research, see its licence)
   auflow run interview.mp4                write interview.csv to this folder
   auflow plot interview.csv               draw its AU intensities to interview.png
+  auflow validate openface.csv ours.csv   compare two results, column group by column group
 
 `auflow COMMAND --help` tells more about each."""
-
-RUN_EPILOG = """\
-examples:
-  auflow run interview.mp4                          one video: interview.csv in this folder
-  auflow run *.mp4 -o results                       many: results/NAME.csv each, all independent of each other
-  auflow run frames/ --precision full               a folder of .jpg, .png or .bmp in the order of their names
-  auflow run interview.mp4 --overlay                also interview.overlay.mp4 with what was found drawn in
-
-Ctrl-C stops at the picture in hand; the rows so far are in NAME.partial.csv.
-exit codes: 0 all written, 2 wrong usage or an input that cannot be read, 3 output cannot be written,
-            4 model files missing or damaged, 5 a stage failed, 130 interrupted"""
 
 PLOT_EPILOG = """\
 examples:
@@ -69,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from auflow.models.commands import add_parser as add_models_parser
+    from auflow.run_command import add_parser as add_run_parser
     from auflow.validation.command import add_parser as add_validate_parser
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -76,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"auflow {auflow.__version__}")
     parser.set_defaults(handler=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_run(commands)
+    add_run_parser(commands)
     add_models_parser(commands)
     plot = commands.add_parser(
         "plot",
@@ -90,98 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     plot.set_defaults(handler=_plot)
     add_validate_parser(commands)
     return parser
-
-
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="read videos or images, write a CSV for each",
-        description="Read videos, folders of images or single images and write OpenFace's CSV for each.",
-        epilog=RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="video file, image file or folder of images")
-    run.add_argument(
-        "-o", "--output-dir", metavar="DIR", type=Path, default=Path(), help="where the results go (default: here)"
-    )
-    run.add_argument(
-        "--precision",
-        choices=("openface", "full"),
-        default="openface",
-        help="decimals: those that OpenFace writes (default), or six everywhere",
-    )
-    run.add_argument("--inline", action="store_true", help="one process instead of one per stage: same CSV, slower")
-    run.add_argument("--jobs", metavar="N", type=_positive, help="inputs worked on at the same time (default: by CPUs)")
-    run.add_argument("--overlay", action="store_true", help="also write NAME.overlay.mp4 with what was found drawn in")
-    run.add_argument("--quiet", action="store_true", help="no progress and no summary; errors are still told")
-    run.set_defaults(handler=_run)
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return number
-
-
-def _run(parsed: argparse.Namespace) -> int:
-    pin_threads()
-    from auflow.report import exit_code, make_reporter
-
-    options = _checked_options(parsed)
-    reporter = make_reporter(quiet=options.quiet)
-    try:
-        return exit_code(_runner(options)(options, reporter))
-    finally:
-        reporter.close()
-
-
-def _runner(options: RunOptions) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
-    # Each brings what the other does not need: the transport here, the stages there.
-    if options.inline:
-        from auflow import inline
-
-        return inline.run
-    from auflow import orchestrator
-
-    return orchestrator.run
-
-
-def _checked_options(parsed: argparse.Namespace) -> RunOptions:
-    from auflow.models import store
-    from auflow.options import RunOptions, check_outputs
-
-    options = RunOptions(
-        inputs=tuple(parsed.inputs),
-        output_dir=parsed.output_dir,
-        models_root=store.default_root(),
-        precision=parsed.precision,
-        inline=parsed.inline,
-        jobs=parsed.jobs or min(len(parsed.inputs), _available_cpus()),
-        overlay=parsed.overlay,
-        quiet=parsed.quiet,
-    )
-    check_outputs(options)
-    store.require(options.models_root)
-    _prepare_folder(options.output_dir)
-    return options
-
-
-def _available_cpus() -> int:
-    # Not the machine's: a container or batch job may have been given fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _prepare_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Only writing tells: permission bits know nothing of read-only or full file systems.
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: no file can be written in this folder: {error.strerror}; choose another one with -o"
-        ) from error
 
 
 def _plot(parsed: argparse.Namespace) -> int:

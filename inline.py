@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import AuflowError
-from auflow.options import RunOptions, output_path, overlay_path
+from auflow.options import RunOptions, output_path
 from auflow.report import Reporter, StreamSummary, cut_short_warning
 from auflow.stages.decode import Source, open_source
-from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame
-from auflow.stages.sink import CsvSink
-from auflow.stages.sink.overlay import OverlaySink
+from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
+from auflow.stages.settings import StageSettings
+from auflow.stages.sink import ResultSink
 
 __all__ = ["Stages", "load_stages", "run"]
 
@@ -36,11 +37,11 @@ class Detector(Protocol):
 class Clnf(Protocol):
     """Fits the face of a picture (`auflow.stages.clnf.ClnfStage`)."""
 
-    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> FaceFit:
-        """The fit; `detect` is called only when tracking needs a box."""
+    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
+        """The fit of each face; `detect` is called only when tracking needs a box."""
 
-    def reset(self) -> None:
-        """Forget the stream."""
+    def reset(self, info: SourceInfo) -> None:
+        """Forget the stream; `info` is of the next."""
 
 
 class Au(Protocol):
@@ -65,18 +66,18 @@ class Stages:
     au: Au
 
 
-def load_stages(models_root: Path) -> Stages:
+def load_stages(models_root: Path, settings: StageSettings) -> Stages:
     """The real stages, from a complete model store."""
     # Numba and ONNX Runtime are loaded here and not before an input could be opened.
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
     from auflow.stages.detect import MtcnnDetector
 
-    return Stages(MtcnnDetector(models_root), ClnfStage(models_root), AuStage(models_root))
+    return Stages(MtcnnDetector(models_root), ClnfStage(models_root, settings), AuStage(models_root, settings))
 
 
 def run(
-    options: RunOptions, reporter: Reporter, *, load: Callable[[Path], Stages] = load_stages
+    options: RunOptions, reporter: Reporter, *, load: Callable[[Path, StageSettings], Stages] = load_stages
 ) -> list[StreamSummary]:
     """Work through the inputs of `options`, one after the other.
 
@@ -94,7 +95,7 @@ def run(
             stream = _Stream(path)
             try:
                 with open_source(path) as source:
-                    stages = stages or load(options.models_root)
+                    stages = stages or load(options.models_root, options.settings)
                     stream.began_s = time.monotonic()  # loading is not this input's time
                     reporter.stream_started(source.info)
                     _run_stream(stream, source, stages, options, reporter, interrupted)
@@ -143,30 +144,24 @@ def _run_stream(
     interrupted: threading.Event,
 ) -> None:
     output = output_path(options, stream.path)
-    stages.clnf.reset()
+    stages.clnf.reset(source.info)
     stages.au.reset()
-    sink = CsvSink(output, precision=options.precision)
-    overlay = OverlaySink(overlay_path(output), source.info) if options.overlay else None
+    sink = ResultSink(output, options.settings, source.info)
     try:
         for frame in _pictures(source, interrupted):
-            fit, au = _process(frame, stages)
-            sink.add(fit, au)
-            if overlay is not None:
-                overlay.add(frame, fit, au)
+            fits = stages.clnf.process(frame, partial(stages.detector.detect, frame.bgr))
+            aus = [stages.au.process(frame, fit) for fit in fits]
+            sink.add(frame, fits, aus)
             stream.frames += 1
-            stream.successes += fit.success
+            stream.successes += any(fit.success for fit in fits)
             stream.corrupt_frames = source.corrupt_frames
             reporter.advanced(str(stream.path), stream.frames)
         stream.corrupt_frames = source.corrupt_frames
         stream.interrupted = interrupted.is_set()
         if stream.frames or not stream.interrupted:
             stream.output = sink.finish(stages.au.finish(), interrupted=stream.interrupted)
-            if overlay is not None:
-                overlay.finish(interrupted=stream.interrupted)
     finally:
         sink.discard()
-        if overlay is not None:
-            overlay.discard()
     if not stream.interrupted and (text := cut_short_warning(source.info, stream.frames)):
         reporter.warning(text)
 
@@ -176,11 +171,6 @@ def _pictures(source: Source, interrupted: threading.Event) -> Iterator[Frame]:
     while not interrupted.is_set() and (read := source.read_into(bgr)) is not None:
         index, timestamp_s = read
         yield Frame(index, timestamp_s, bgr)
-
-
-def _process(frame: Frame, stages: Stages) -> tuple[FaceFit, AuFrame]:
-    fit = stages.clnf.process(frame, lambda: stages.detector.detect(frame.bgr))
-    return fit, stages.au.process(frame, fit)
 
 
 @contextmanager

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from auflow.errors import UsageError
+from auflow.stages.settings import StageSettings
+from auflow.stages.sink.paths import overlay_path
 
-__all__ = ["Precision", "RunOptions", "check_outputs", "output_path", "overlay_path"]
-
-Precision = Literal["openface", "full"]
+__all__ = ["RunOptions", "check_outputs", "output_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +20,15 @@ class RunOptions:
     inputs: tuple[Path, ...]  # video files, image files or folders of images, in the order given
     output_dir: Path  # exists and is writable
     models_root: Path  # complete model store (`auflow.models.store`)
-    precision: Precision = "openface"  # decimals of the CSV: OpenFace's own, or six everywhere
+    settings: StageSettings = field(default_factory=StageSettings)
     inline: bool = False  # all stages in this process instead of one process each
     jobs: int = 1  # inputs worked on at the same time, at least 1; ignored when inline
-    overlay: bool = False  # also write NAME.overlay.mp4
     quiet: bool = False  # no progress and no summary; warnings and errors stay
 
 
 def output_path(options: RunOptions, source: Path) -> Path:
     """Where the CSV of one input goes: the output folder, the input's name without its suffix, `.csv`."""
     return options.output_dir / f"{_stem(source)}.csv"
-
-
-def overlay_path(output: Path) -> Path:
-    """Where the annotated video of the CSV `output` goes: beside it, as NAME.overlay.mp4."""
-    return output.with_name(f"{output.name.removesuffix('.csv')}.overlay.mp4")
 
 
 def check_outputs(options: RunOptions) -> None:
@@ -60,7 +53,7 @@ def check_outputs(options: RunOptions) -> None:
 
 def _check_inputs_survive(options: RunOptions, outputs: Sequence[Path]) -> None:
     sources = {source.resolve(): source for source in options.inputs}
-    written = [*outputs, *(overlay_path(output) for output in outputs if options.overlay)]
+    written = [*outputs, *(overlay_path(output) for output in outputs if options.settings.overlay)]
     for output in written:
         if output.resolve() in sources:
             raise UsageError(

@@ -20,10 +20,10 @@ from types import FrameType
 import zmq
 
 from auflow.flow import events as e
-from auflow.options import RunOptions, output_path
-from auflow.report import Reporter, StreamSummary
 from auflow.flow.supervision import Supervisor
 from auflow.flow.topology import CONTROL, FIRST_SLOT_BYTES, RING_SLOTS, Role, Worker, WorkerConfig, plan
+from auflow.options import RunOptions, output_path
+from auflow.report import Reporter, StreamSummary
 from auflow.transport.codec import decode, encode
 from auflow.transport.faults import TransportError
 from auflow.transport.link import new_context, open_socket
@@ -197,8 +197,7 @@ class _Run:
             life_fd=self._life,
             ring_fds=tuple(rings),
             models_root=str(self._options.models_root),
-            precision=self._options.precision,
-            overlay=self._options.overlay,
+            settings=self._options.settings,
             kit=self._kit,
         )
         # -P: a file of the working folder must not stand in for a module. What a library prints is no result.

@@ -9,8 +9,8 @@ from typing import Any
 
 from auflow.errors import InputError, OutputError
 from auflow.flow.process import BEAT_S, Order, Shell, WorkerRole, slot_of
-from auflow.stages.records import Frame, SourceInfo
 from auflow.flow.topology import WINDOW, Role, edge_name, released_name
+from auflow.stages.records import Frame, SourceInfo
 from auflow.transport import messages as m
 from auflow.transport.codec import decode, encode
 from auflow.transport.edge import EdgeReceiver, EdgeSender
@@ -204,7 +204,7 @@ class SinkRole(WorkerRole):
         self.shell.stream, self.shell.frames, self._successes, self._error = start.stream, 0, 0, None
         self.shell.note(start.stream, 0)
         with self._output_may_fail():
-            self._sink = self.kit.make_sink(Path(start.output), config.precision, start.info, config.overlay)
+            self._sink = self.kit.make_sink(Path(start.output), config.settings, start.info)
 
     def _add(self, record: m.AuReady) -> None:
         ready, ring = record.frame, self.shell.ring
@@ -213,11 +213,11 @@ class SinkRole(WorkerRole):
         frame = Frame(ready.index, ready.timestamp_s, ring.array(slot, ready.height_px, ready.width_px))
         if self._error is None:
             with self._output_may_fail():
-                self._sink.add(frame, record.fit, record.au)
+                self._sink.add(frame, record.fits, record.aus)
         ring.hand_over(slot, Owner.FREE)
         self._released.send(encode(m.Released(slot.number, slot.generation)))
         self._receiver.done()
-        self._successes += record.fit.success
+        self._successes += any(fit.success for fit in record.fits)
         self.shell.frames += 1
         self.shell.progress += 1
 

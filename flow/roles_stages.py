@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.flow.process import BEAT_S, Shell, WorkerRole, slot_of
-from auflow.stages.records import Frame
 from auflow.flow.topology import WINDOW, Role, edge_name
+from auflow.stages.records import Frame, SourceInfo
 from auflow.transport import messages as m
 from auflow.transport.edge import EdgeReceiver, EdgeSender, FrameT
 from auflow.transport.faults import TransportError
@@ -64,7 +64,7 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         if isinstance(record, m.StreamStart):
             self.shell.stream, self.shell.frames, self._streaming = record.stream, 0, True
             self.shell.note(record.stream, 0)
-            self.reset()
+            self.reset(record.info)
             self._sender.start(record)
         elif isinstance(record, m.StreamEnd):
             self._streaming = False
@@ -86,8 +86,8 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         self.shell.progress += 1
 
     @abstractmethod
-    def reset(self) -> None:
-        """Forget the stream before."""
+    def reset(self, info: SourceInfo) -> None:
+        """Forget the stream before; `info` is of the next."""
 
     @abstractmethod
     def work(self, frame: Frame, record: FrameT) -> OutT:
@@ -123,14 +123,14 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
 
     def setup(self) -> None:
         """Load the models."""
-        self._stage = self.kit.make_clnf(self.shell.config.models)
+        self._stage = self.kit.make_clnf(self.shell.config.models, self.shell.config.settings)
 
-    def reset(self) -> None:
-        """Forget the face."""
-        self._stage.reset()
+    def reset(self, info: SourceInfo) -> None:
+        """Forget the faces."""
+        self._stage.reset(info)
 
     def work(self, frame: Frame, record: m.FrameReady) -> m.FitReady:
-        """Fit the frame's face."""
+        """Fit the frame's faces."""
         return m.FitReady(record, self._stage.process(frame, self._detector(record)))
 
     def _detector(self, frame: m.FrameReady) -> Callable[[], NDArray[np.float32]]:
@@ -165,15 +165,15 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
 
     def setup(self) -> None:
         """Load the models."""
-        self._stage = self.kit.make_au(self.shell.config.models)
+        self._stage = self.kit.make_au(self.shell.config.models, self.shell.config.settings)
 
-    def reset(self) -> None:
+    def reset(self, info: SourceInfo) -> None:
         """Forget the running medians."""
         self._stage.reset()
 
     def work(self, frame: Frame, record: m.FitReady) -> m.AuReady:
         """The online values of the frame."""
-        return m.AuReady(record.frame, record.fit, self._stage.process(frame, record.fit))
+        return m.AuReady(record.frame, record.fits, tuple(self._stage.process(frame, fit) for fit in record.fits))
 
     def finish(self, end: m.StreamEnd) -> m.StreamEnd:
         """Add the table of the offline pass."""

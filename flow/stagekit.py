@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auflow.options import Precision, overlay_path
-from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
+from auflow.stages.records import SourceInfo
+from auflow.stages.settings import StageSettings
 
 if TYPE_CHECKING:
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
     from auflow.stages.decode import Source
     from auflow.stages.detect import MtcnnDetector
-    from auflow.stages.sink.overlay import OverlaySink
+    from auflow.stages.sink import ResultSink
 
 __all__ = ["make_au", "make_clnf", "make_detector", "make_sink", "open_source", "prepare", "warm_up"]
 
@@ -49,53 +49,22 @@ def make_detector(models_root: Path) -> MtcnnDetector:
     return MtcnnDetector(models_root)
 
 
-def make_clnf(models_root: Path) -> ClnfStage:
+def make_clnf(models_root: Path, settings: StageSettings) -> ClnfStage:
     """The landmark fitter."""
     from auflow.stages.clnf import ClnfStage
 
-    return ClnfStage(models_root)
+    return ClnfStage(models_root, settings)
 
 
-def make_au(models_root: Path) -> AuStage:
+def make_au(models_root: Path, settings: StageSettings) -> AuStage:
     """The AU predictor."""
     from auflow.stages.au import AuStage
 
-    return AuStage(models_root)
+    return AuStage(models_root, settings)
 
 
-class ResultSink:
-    """The CSV of a stream, and beside it the annotated video if that was asked for."""
-
-    def __init__(self, output: Path, precision: Precision, info: SourceInfo, overlay: bool) -> None:
-        from auflow.stages.sink import CsvSink
-
-        self._csv = CsvSink(output, precision=precision)
-        self._overlay: OverlaySink | None = None
-        if overlay:
-            from auflow.stages.sink.overlay import OverlaySink
-
-            self._overlay = OverlaySink(overlay_path(output), info)
-
-    def add(self, frame: Frame, fit: FaceFit, au: AuFrame) -> None:
-        """Append one face of one frame."""
-        self._csv.add(fit, au)
-        if self._overlay is not None:
-            self._overlay.add(frame, fit, au)
-
-    def finish(self, table: AuTable, *, interrupted: bool) -> Path:
-        """Write both; returns the path of the CSV."""
-        path = self._csv.finish(table, interrupted=interrupted)
-        if self._overlay is not None:
-            self._overlay.finish(interrupted=interrupted)
-        return path
-
-    def discard(self) -> None:
-        """Leave no half file."""
-        self._csv.discard()
-        if self._overlay is not None:
-            self._overlay.discard()
-
-
-def make_sink(output: Path, precision: Precision, info: SourceInfo, overlay: bool) -> ResultSink:
+def make_sink(output: Path, settings: StageSettings, info: SourceInfo) -> ResultSink:
     """Where the results of one stream go."""
-    return ResultSink(output, precision, info, overlay)
+    from auflow.stages.sink import ResultSink
+
+    return ResultSink(output, settings, info)

@@ -31,9 +31,9 @@ from auflow.flow.events import (
     Tick,
     Warn,
 )
+from auflow.flow.topology import Role, Topology, Worker
 from auflow.report import StreamSummary, cut_short_warning
 from auflow.stages.records import SourceInfo
-from auflow.flow.topology import Role, Topology, Worker
 from auflow.transport import messages as m
 from auflow.transport.faults import PeerGoneError
 

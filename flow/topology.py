@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from auflow.options import Precision, RunOptions
+from auflow.options import RunOptions
+from auflow.stages.settings import StageSettings
 
 __all__ = ["CONTROL", "Role", "Topology", "Worker", "WorkerConfig", "edge_name", "plan", "released_name"]
 
@@ -96,8 +97,7 @@ class WorkerConfig:
     life_fd: int  # reads end of file when the orchestrator is gone
     ring_fds: tuple[int, ...]  # of its lane; of every lane for detection
     models_root: str
-    precision: Precision
-    overlay: bool
+    settings: StageSettings
     kit: str  # module that makes the stages
 
     def to_json(self) -> str:
@@ -108,7 +108,10 @@ class WorkerConfig:
     def from_json(cls, text: str) -> WorkerConfig:
         """Back from `to_json`."""
         fields = json.loads(text)
-        return cls(**{**fields, "ring_fds": tuple(fields["ring_fds"])})
+        settings = fields["settings"]
+        for name in ("camera", "columns"):  # JSON knows no tuples
+            settings[name] = None if settings[name] is None else tuple(settings[name])
+        return cls(**{**fields, "ring_fds": tuple(fields["ring_fds"]), "settings": StageSettings(**settings)})
 
     @property
     def worker(self) -> Worker:

@@ -1,4 +1,4 @@
-"""Entry of every worker process: `python -m auflow.flow.worker CONFIG` (the orchestrator's business, not the user's)."""
+"""Entry of every worker process: `python -m auflow.flow.worker CONFIG` (for the orchestrator only)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from auflow.threads import pin_threads
 from auflow.flow.topology import Role, WorkerConfig
+from auflow.threads import pin_threads
 
 if TYPE_CHECKING:
     from auflow.flow.process import Shell, WorkerRole

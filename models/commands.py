@@ -74,7 +74,7 @@ def run_list(args: argparse.Namespace) -> int:
     files = load_manifest()
     here = [path_of(root, file).is_file() for file in files]
     lines = [
-        f"{file.size:>11,}  {'present' if present else 'missing'}  {file.path}{'' if file.needed else ' (licence text)'}"
+        f"{file.size:>11,}  {'present' if present else 'missing'}  {file.path}{'' if file.needed else ' (licence)'}"
         for file, present in zip(files, here, strict=True)
     ]
     total = sum(file.size for file in files)

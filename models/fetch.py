@@ -124,11 +124,11 @@ def _follow_links(root: Path, linked: list[CeclmFile], sources: Sources, progres
     """Fetch what is missing or damaged from its links, each until one gives the right bytes; how many were fetched."""
     wanted = [extra for extra in linked if damage_of(root, extra.file) is not None]
     total, done = sum(extra.file.size for extra in wanted), 0
-    unreachable: dict[str, str] = {}  # host -> reason: it is asked once, not once for each of its links
+    hosts: dict[str, str | None] = {}  # host -> why it cannot be reached: asked once, not for each of its links
     failed: dict[ModelFile, list[str]] = {}
     for extra in wanted:
         report = partial(_report, progress, extra.file.path, done, total)
-        reasons = _follow(root, extra, sources, unreachable, report)
+        reasons = _follow(root, extra, sources, hosts, report)
         if len(reasons) == len(extra.urls):
             failed[extra.file] = reasons
         for reason in reasons:
@@ -140,16 +140,16 @@ def _follow_links(root: Path, linked: list[CeclmFile], sources: Sources, progres
 
 
 def _follow(
-    root: Path, extra: CeclmFile, sources: Sources, unreachable: dict[str, str], report: Callable[[int], None]
+    root: Path, extra: CeclmFile, sources: Sources, hosts: dict[str, str | None], report: Callable[[int], None]
 ) -> list[str]:
     """Try the links of one file; the reasons of those that failed, one for each link where all did."""
     reasons: list[str] = []
     for url in extra.urls:
-        host = urllib.parse.urlsplit(url).netloc
-        if host not in unreachable and (refusal := web.probe(url, sources.probe_s)) is not None:
-            unreachable[host] = refusal
-        if host in unreachable:
-            reasons.append(f"{url}: {unreachable[host]}")
+        host = urllib.parse.urljoin(url, "/")
+        if host not in hosts:
+            hosts[host] = web.probe(host, sources.probe_s)
+        if hosts[host] is not None:
+            reasons.append(f"{url}: {host} cannot be reached: {hosts[host]}")
             continue
         try:
             web.download(root, extra.file, url, web.Patience(sources.read_s, sources.pause_s), report)

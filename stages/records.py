@@ -11,8 +11,33 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-AU_INTENSITIES: tuple[str, ...] = tuple(f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split())
-AU_PRESENCES: tuple[str, ...] = tuple(f"AU{n}" for n in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 28 45".split())
+AU_INTENSITIES: tuple[str, ...] = tuple(
+    f"AU{n}"
+    for n in ["01", "02", "04", "05", "06", "07", "09", "10", "12", "14", "15", "17", "20", "23", "25", "26", "45"]
+)
+AU_PRESENCES: tuple[str, ...] = tuple(
+    f"AU{n}"
+    for n in [
+        "01",
+        "02",
+        "04",
+        "05",
+        "06",
+        "07",
+        "09",
+        "10",
+        "12",
+        "14",
+        "15",
+        "17",
+        "20",
+        "23",
+        "25",
+        "26",
+        "28",
+        "45",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +91,8 @@ class AuFrame:
     face_id: int
     intensities: NDArray[np.float64]  # (17,) in the order of AU_INTENSITIES
     presences: NDArray[np.float64]  # (18,) in the order of AU_PRESENCES, 0 or 1
+    hog: NDArray[np.float32] | None = None  # (4464,) FHOG of the aligned face, when the settings ask for it
+    aligned: NDArray[np.uint8] | None = None  # (112, 112, 3) BGR aligned face, when the settings ask for it
 
 
 @dataclass(frozen=True, slots=True)

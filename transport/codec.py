@@ -27,7 +27,7 @@ __all__ = ["VERSION", "decode", "encode"]
 
 VERSION = 1
 _ARRAY_EXT = 1
-_DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8")}
+_DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8"), b"B": np.dtype("|u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _MAX_NDIM = 4
 
@@ -45,6 +45,8 @@ _ARRAYS: dict[tuple[type, str], tuple[str, Shape]] = {
     (records.FaceFit, "eyes_mm"): ("<f4", (168,)),
     (records.AuFrame, "intensities"): ("<f8", (len(records.AU_INTENSITIES),)),
     (records.AuFrame, "presences"): ("<f8", (len(records.AU_PRESENCES),)),
+    (records.AuFrame, "hog"): ("<f4", (4464,)),
+    (records.AuFrame, "aligned"): ("|u1", (112, 112, 3)),
     (records.AuTable, "intensities"): ("<f8", (None, len(records.AU_INTENSITIES))),
     (records.AuTable, "presences"): ("<f8", (None, len(records.AU_PRESENCES))),
     (messages.Boxes, "boxes"): ("<f4", (None, 5)),
@@ -206,6 +208,15 @@ def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
+def _each(kind: type[list[Any]] | type[tuple[Any, ...]], into: Callable[[Any], Any], check: Check, where: str) -> Check:
+    def convert(values: Any) -> Any:
+        if type(values) is not kind:
+            raise TransportError(f"codec: {where}: expected {kind.__name__}, got {type(values).__name__}")
+        return into(check(value) for value in values)
+
+    return convert
+
+
 def _record_pack(kind: type, where: str) -> Check:
     def pack(value: Any) -> list[Any]:
         if type(value) is not kind:
@@ -220,7 +231,13 @@ def _checks(owner: type, name: str, annotation: Any) -> tuple[Check, Check]:
     where = f"{owner.__name__}.{name}"
     if (owner, name) in _ARRAYS:
         code, shape = _ARRAYS[owner, name]
-        return _pack_array(np.dtype(code), shape, where), _unpack_array(np.dtype(code), shape, where)
+        pack, unpack = _pack_array(np.dtype(code), shape, where), _unpack_array(np.dtype(code), shape, where)
+        optional = type(None) in typing.get_args(annotation)
+        return (_optional(pack), _optional(unpack)) if optional else (pack, unpack)
+    if typing.get_origin(annotation) is tuple:
+        item, _ = typing.get_args(annotation)  # tuple[X, ...]
+        pack, unpack = _checks(owner, name, item)
+        return _each(tuple, list, pack, where), _each(list, tuple, unpack, where)
     if isinstance(annotation, types.UnionType):
         (inner,) = (option for option in typing.get_args(annotation) if option is not type(None))
         pack, unpack = _checks(owner, name, inner)

@@ -65,19 +65,19 @@ class FrameReady:
 
 @dataclass(frozen=True, slots=True)
 class FitReady:
-    """A frame and its fit."""
+    """A frame and the fits of its faces."""
 
     frame: FrameReady
-    fit: FaceFit
+    fits: tuple[FaceFit, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AuReady:
-    """A frame, its fit and its online AU values."""
+    """A frame, the fits of its faces and the online AU values of each."""
 
     frame: FrameReady
-    fit: FaceFit
-    au: AuFrame
+    fits: tuple[FaceFit, ...]
+    aus: tuple[AuFrame, ...]
 
 
 @dataclass(frozen=True, slots=True)

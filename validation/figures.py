@@ -115,15 +115,6 @@ def landmark_map(mean_shape: Values, errors_px: Values) -> str:
         axes.scatter(
             mean_shape[:, 0], mean_shape[:, 1], s=160 * errors_px / largest, color=OURS, alpha=0.55, linewidths=0
         )
-        for point in np.argsort(-errors_px)[:3]:
-            axes.annotate(
-                f"{point}: {errors_px[point]:.3g} px",
-                mean_shape[point],
-                xytext=(6, 5),
-                textcoords="offset points",
-                color=INK,
-                fontsize=7.5,
-            )
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.margins(0.16)

@@ -145,13 +145,15 @@ def _landmarks(rows: Match) -> Iterator[str]:
         usable = chosen & np.isfinite(distance).all(axis=1)
         missing = rows.our_rows[chosen] < 0
         plot = figures.landmark_figure(time, distance[chosen], rows.success[chosen], missing, time_label=label)
-        shape = _mean_shape(rows, usable) if usable.any() else None
-        picture = figures.landmark_map(shape, distance[usable].mean(axis=0)) if shape is not None else ""
-        caption = "Right: where on the face; the area of a disc is the mean distance of that landmark."
+        picture, where = "", ""
+        if usable.any():
+            by_point = distance[usable].mean(axis=0)
+            picture = figures.landmark_map(_mean_shape(rows, usable), by_point)
+            most = ", ".join(f"{by_point[k]:.3g} px at landmark {k}" for k in np.argsort(-by_point)[:3])
+            where = f"<figcaption>Right: where on the face, by the area of the discs; most {most}.</figcaption>"
         yield (
             f'<figure class="card">{_face_title(rows, face)}'
-            f'<div class="pair"><div>{plot}</div><div>{picture}</div></div>'
-            f"<figcaption>{caption}</figcaption></figure>"
+            f'<div class="pair"><div>{plot}</div><div>{picture}</div></div>{where}</figure>'
         )
 
 
@@ -243,7 +245,8 @@ def _worst(title: str, found: list[WorstFrame], crops: dict[tuple[int, int], Cro
     if not any(face.key in crops for face in found):
         if clip is not None:
             yield "<p>The clip ends before these frames, or the landmarks lie beside it. Is it the right one?</p>"
-        yield _table(Sheet(title, ("frame", "what differs"), tuple((_where(face), _what(face)) for face in found)))
+        items = "".join(f"<li><b>{escape(_where(face))}</b>: {escape(_what(face))}</li>" for face in found)
+        yield f'<div class="card"><ul>{items}</ul></div>'
         return
     cards = []
     for face in found:

@@ -30,6 +30,7 @@ p.files, p.wide { max-width: none; }
 .reference { color: var(--reference); font-weight: 600; }
 .ours { color: var(--ours); font-weight: 600; }
 .verdict { border-left: 4px solid; border-radius: 4px; padding: 10px 14px; margin: 16px 0; background: var(--card); }
+.card ul { margin: 0; padding-left: 18px; font-size: 14px; }
 .verdict ul { margin: 4px 0 0; padding-left: 18px; font-size: 14px; }
 .verdict.good { border-color: var(--good); }
 .verdict.bad { border-color: var(--bad); }

@@ -85,8 +85,7 @@ def print_report(result: Comparison, verdict: Sequence[str], stream: TextIO) -> 
 
 
 def _aligned(sheet: Sheet) -> str:
-    lines = ((sheet.title, *sheet.head[1:]), *sheet.rows)
-    widths = [max(len(line[place]) for line in lines) for place in range(len(sheet.head))]
+    lines, widths = _lines(sheet), _widths(sheet)
     return "\n".join(
         "  ".join(
             cell.ljust(width) if place == 0 else cell.rjust(width)
@@ -96,16 +95,30 @@ def _aligned(sheet: Sheet) -> str:
     )
 
 
+def _lines(sheet: Sheet) -> tuple[tuple[str, ...], ...]:
+    return (sheet.title, *sheet.head[1:]), *sheet.rows
+
+
+def _widths(sheet: Sheet) -> list[int]:
+    return [max(len(line[place]) for line in _lines(sheet)) for place in range(len(sheet.head))]
+
+
 def _print_rich(sheet: Sheet, stream: TextIO) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=0, show_edge=False)
     table.add_column(sheet.title, no_wrap=True)
     for name in sheet.head[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for name, *cells in sheet.rows:
         table.add_row(Text(name), *(Text(cell, style="dim" if cell == "-" else "") for cell in cells))
-    Console(file=stream).print(table)
+    console = Console(file=stream)
+    # Rich cuts cells to make a table fit, and reports the width after that: the sum tells beforehand.
+    if sum(_widths(sheet)) + len(sheet.head) - 1 > console.width:
+        stream.write(f"\n{_aligned(sheet)}\n")  # lines that wrap are read more easily than figures that are cut
+    else:
+        console.print()
+        console.print(table)

@@ -38,8 +38,10 @@ class FaceDescriber:
         (triangles,) = read_triangulation(folder / "tris_68_full.txt")
         self._aligner = FaceAligner(pdm.mean_shape, triangles)
 
-    def describe(self, bgr: NDArray[np.uint8], landmarks_px: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The descriptor of one face.
+    def describe(
+        self, bgr: NDArray[np.uint8], landmarks_px: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """The descriptor of one face, and the aligned face it was taken from.
 
         Parameters
         ----------
@@ -48,7 +50,7 @@ class FaceDescriber:
 
         Returns
         -------
-        (4702,) float64
+        (4702,) float64, and (112, 112, 3) uint8
 
         Raises
         ------
@@ -63,7 +65,7 @@ class FaceDescriber:
         change = features[DESCRIPTOR_SIZE : DESCRIPTOR_SIZE + self._components.shape[0]]
         np.matmul(self._components, params_local.astype(np.float64), out=change)
         features[DESCRIPTOR_SIZE + change.size :] = params_local
-        return features
+        return features, face
 
 
 class DescriptorMedian:

@@ -11,8 +11,10 @@ from auflow.errors import ModelError, ShapeError
 from auflow.models.au_heads import AuHeads, HeadSet, load_au_heads
 from auflow.stages.au import align, fhog, median
 from auflow.stages.au.features import DescriptorMedian, FaceDescriber
+from auflow.stages.au.fhog import DESCRIPTOR_SIZE
 from auflow.stages.au.offline import clamp, finish_intensities, finish_presences
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
+from auflow.stages.settings import StageSettings
 
 __all__ = ["AuStage", "warm_up"]
 
@@ -72,9 +74,9 @@ class AuStage:
     Parameters
     ----------
     models_root : the model store
-    static : use the heads for single pictures, which know no median
-    independent : each fit stands for itself (images, several faces): static heads, values for fits that the
-        validator refused too, clamped at once, and no offline pass
+    settings : with `au_static` the heads for single pictures, which know no median, are used; where each fit stands
+        for itself (images, several faces) also fits that the validator refused get values, which are clamped at
+        once, and there is no offline pass
 
     Raises
     ------
@@ -87,9 +89,11 @@ class AuStage:
     the first. Before its first sample it is zero.
     """
 
-    def __init__(self, models_root: Path, *, static: bool = False, independent: bool = False) -> None:
-        heads = load_au_heads(models_root, static=static or independent)
-        self._independent = independent
+    def __init__(self, models_root: Path, settings: StageSettings | None = None) -> None:
+        settings = settings or StageSettings()
+        self._settings = settings
+        self._independent = settings.independent
+        heads = load_au_heads(models_root, static=settings.au_static or settings.independent)
         _check_names(heads)
         self._cutoffs = heads.intensities.cutoffs
         self._uses_median = bool(heads.intensities.dynamic.any() or heads.presences.dynamic.any())
@@ -108,15 +112,19 @@ class AuStage:
         """
         if frame.index != fit.index:
             raise ShapeError(f"fit: expected the fit of frame {frame.index}, got that of frame {fit.index}")
+        hog = np.zeros(DESCRIPTOR_SIZE, np.float32) if self._settings.hog else None
+        aligned = np.zeros((112, 112, 3), np.uint8) if self._settings.aligned else None
         if fit.accepted or (self._independent and fit.landmarks_px.any()):
-            intensities, presences = self._predict(frame, fit)
+            features, face = self._describer.describe(frame.bgr, fit.landmarks_px)
+            intensities, presences = self._predict(features)
+            hog = features[:DESCRIPTOR_SIZE].astype(np.float32) if self._settings.hog else None
+            aligned = face.copy() if self._settings.aligned else None
         else:
             intensities, presences = np.zeros(len(AU_INTENSITIES)), np.zeros(len(AU_PRESENCES))
         self._series.add(fit.accepted, intensities, presences)
-        return AuFrame(fit.index, fit.face_id, intensities, presences)
+        return AuFrame(fit.index, fit.face_id, intensities, presences, hog, aligned)
 
-    def _predict(self, frame: Frame, fit: FaceFit) -> tuple[F64, F64]:
-        features = self._describer.describe(frame.bgr, fit.landmarks_px)
+    def _predict(self, features: F64) -> tuple[F64, F64]:
         if self._uses_median and len(self._series.accepted) % 2 == 0:
             self._median.insert(features)
             self._set_median()

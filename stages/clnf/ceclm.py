@@ -1,28 +1,24 @@
-"""CE-CLM: the face model with CEN experts and eyes only, and its search for a face that may end early."""
+"""CE-CLM: the face model with CEN experts and eyes only, and its choice among several starts, which may end early."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination, load_ceclm_models
+from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination
 from auflow.models.types import LandmarkModel
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter
 from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter
 from auflow.stages.clnf.patch_experts import PatchExperts
-from auflow.stages.clnf.stage import ClnfStage
-from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker, TrackResult
 from auflow.stages.clnf.validator import LandmarkValidator
-from auflow.stages.records import Frame
 
-__all__ = ["CeclmFaceModel", "CeclmStage", "CeclmTracker", "CenFitter", "CoarseFit", "search", "warm_up"]
+__all__ = ["CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
 
 Floats = NDArray[np.float32]
 
@@ -61,6 +57,12 @@ class CeclmFaceModel(FaceModel):
         # The same model (nothing is copied) that leaves out the coarsest scale.
         self._finer = copy.copy(self)
         self._finer._windows_initial = _WINDOWS_FINE  # type: ignore[assignment]
+        self._rule = models.main.early_termination
+
+    def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
+        """The fit of the best of several starts, each the global parameters (6,) of a mean shape."""
+        fits = (self.coarse(gray, params_global) for params_global in starts)
+        return search(fits, lambda fit: self.fine(gray, fit), self._rule)
 
     def coarse(self, gray: Floats, params_global: Floats) -> CoarseFit:
         """The coarsest scale alone, from the mean shape: no parts, no validation."""
@@ -101,46 +103,3 @@ def search(fits: Iterable[CoarseFit], fine: Callable[[CoarseFit], FaceState], ru
         scored.append((score, fit))
     scored.sort(key=lambda entry: entry[0], reverse=True)
     return max((fine(fit) for _, fit in scored[:_FINALISTS]), key=lambda state: state.likelihood)
-
-
-class CeclmTracker(FaceTracker):
-    """`FaceTracker` whose new starts are searched with early termination."""
-
-    def __init__(self, model: CeclmFaceModel, rule: EarlyTermination) -> None:
-        super().__init__(model)
-        self._ceclm = model
-        self._rule = rule
-
-    def _restart(self, gray: Floats, box: Floats, first: bool) -> TrackResult:
-        found = self._best_start(gray, box)
-        if first or found.success:
-            self.state = found
-            self.failures = -1
-            return TrackResult(found, True)
-        # The earlier estimate goes on; only the confidence in it is the new start's.
-        self.state = replace(self.state, confidence=found.confidence, success=False)
-        return TrackResult(self.state, False)
-
-    def _best_start(self, gray: Floats, box: Floats) -> FaceState:
-        model = self._ceclm
-        fits = (model.coarse(gray, model.pdm.params_from_box(box, rotation)) for rotation in HYPOTHESES_RAD)
-        return search(fits, lambda fit: model.fine(gray, fit), self._rule)
-
-
-class CeclmStage(ClnfStage):
-    """`ClnfStage` with CE-CLM; its model files are those of `auflow models fetch --with-ceclm`."""
-
-    def __init__(self, models_root: Path) -> None:
-        models = load_ceclm_models(models_root)
-        model = CeclmFaceModel(models)
-        self._model = model
-        self._tracker = CeclmTracker(model, models.main.early_termination)
-
-
-def warm_up(models_root: Path) -> None:
-    """Compile (or load from the cache) every kernel with production types: one start and one tracked frame."""
-    stage = CeclmStage(models_root)
-    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    box = np.array([[100, 60, 120, 120, 1]], np.float32)
-    for index in (1, 2):
-        stage.process(Frame(index, 0.0, picture), lambda: box)

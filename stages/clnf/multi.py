@@ -1,4 +1,4 @@
-"""Several faces of one stream: up to four trackers, new ones started where a detection overlaps none of them."""
+"""One face or several of one stream; new trackers start where a detection overlaps no face that is followed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from auflow.stages.clnf.face_model import FaceModel, FaceState
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
 
-__all__ = ["MultiTracker"]
+__all__ = ["MultiTracker", "SingleTracker"]
 
 Floats = NDArray[np.float32]
 
@@ -16,6 +16,21 @@ _FACES = 4
 _DETECT_EVERY = 8
 _DROPPED_AFTER = 4  # failures in a row
 _TAKEN_ABOVE = 0.5
+
+
+class SingleTracker:
+    """Follows the widest face of a stream: `FaceTracker` in the form of the others."""
+
+    def __init__(self, tracker: FaceTracker) -> None:
+        self._tracker = tracker
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._tracker.reset()
+
+    def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
+        """(0, result) of the one face: gray (h, w) float32, boxes (k, 5) from `detect`."""
+        return [(0, self._tracker.process(gray, detect))]
 
 
 class MultiTracker:

@@ -14,8 +14,11 @@ from auflow.models.clnf import load_clnf_models
 from auflow.stages.clnf.camera import Camera, head_pose, landmarks_in_space, rotation_matrix
 from auflow.stages.clnf.face_model import FaceModel, FaceState
 from auflow.stages.clnf.gaze import eye_gaze, gaze_angles
+from auflow.stages.clnf.multi import MultiTracker, SingleTracker
+from auflow.stages.clnf.pictures import PictureFitter, read_boxes
 from auflow.stages.clnf.tracker import FaceTracker
-from auflow.stages.records import FaceFit, Frame
+from auflow.stages.records import FaceFit, Frame, SourceInfo
+from auflow.stages.settings import StageSettings
 
 __all__ = ["ClnfStage", "warm_up"]
 
@@ -23,27 +26,30 @@ EYE_CORNERS = {"left_eye_28": (36, 39), "right_eye_28": (42, 45)}  # part -> its
 
 
 class ClnfStage:
-    """Follows the widest face of one stream at a time."""
+    """Fits the faces of one stream at a time: the widest one, several, or those of each picture by itself."""
 
-    def __init__(self, models_root: Path) -> None:
-        self._model = FaceModel(load_clnf_models(models_root))
-        self._tracker = FaceTracker(self._model)
+    def __init__(self, models_root: Path, settings: StageSettings | None = None) -> None:
+        self._settings = settings or StageSettings()
+        self._model = FaceModel(load_clnf_models(models_root), wild=self._settings.wild)
+        self._tracker = _tracker(self._model, self._settings)
 
-    def reset(self) -> None:
-        """Forget the stream before the next one."""
+    def reset(self, info: SourceInfo | None = None) -> None:
+        """Forget the stream before the next one, which `info` is of."""
         self._tracker.reset()
+        if isinstance(self._tracker, PictureFitter) and self._settings.boxes_dir and info is not None:
+            self._tracker.boxes = read_boxes(Path(self._settings.boxes_dir), Path(info.path))
 
-    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> FaceFit:
-        """Fit the face of the next frame; `detect` is called only when the tracker needs this frame's boxes."""
+    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
+        """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes."""
         gray = cv2.cvtColor(frame.bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
-        result = self._tracker.process(gray, detect)
-        return self._record(frame, result.state, result.success)
+        found = self._tracker.process(gray, detect)
+        return tuple(self._record(frame, number, result.state, result.success) for number, result in found)
 
-    def _record(self, frame: Frame, state: FaceState, success: bool) -> FaceFit:
+    def _record(self, frame: Frame, number: int, state: FaceState, success: bool) -> FaceFit:
         fit = FaceFit(
             index=frame.index,
             timestamp_s=frame.timestamp_s,
-            face_id=0,
+            face_id=number,
             success=success,
             accepted=state.success,
             confidence=state.confidence,
@@ -56,7 +62,8 @@ class ClnfStage:
         if not state.landmarks_px.any():  # a face that was never found has no place in space
             return fit
         height, width = frame.bgr.shape[:2]
-        return self._place(fit, state, Camera.guess(width, height))
+        given = self._settings.camera
+        return self._place(fit, state, Camera(*given) if given else Camera.guess(width, height))
 
     def _place(self, fit: FaceFit, state: FaceState, camera: Camera) -> FaceFit:
         """The fit with what the camera model adds: 3-D landmarks, pose, gaze."""
@@ -81,6 +88,14 @@ class ClnfStage:
             eyes_px=_side_by_side([part.landmarks_px for part, _ in eyes], 2),
             eyes_mm=_side_by_side([mm for _, mm in eyes], 3),
         )
+
+
+def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | PictureFitter | SingleTracker:
+    if settings.faces == "all":
+        return MultiTracker(model)
+    if settings.faces == "pictures":
+        return PictureFitter(model, turned=settings.wild)
+    return SingleTracker(FaceTracker(model))
 
 
 def _side_by_side(shapes: list[NDArray[np.float32]], axes: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auflow.errors import InputError
 from auflow.stages.records import SourceInfo
 
-__all__ = ["IMAGE_SUFFIXES", "Source", "open_source"]
+__all__ = ["IMAGE_SUFFIXES", "Source", "expand_pictures", "open_source"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
@@ -55,6 +55,25 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def expand_pictures(path: Path) -> tuple[Path, ...]:
+    """The image files of a folder in the order of their names, or the one image itself.
+
+    Raises
+    ------
+    InputError
+        It is missing, or is no image and no folder of images.
+    """
+    if path.is_dir():
+        from auflow.stages.decode.images import list_images
+
+        return list_images(path, IMAGE_SUFFIXES)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder; check the spelling and the working folder")
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"{path}: expected an image ({', '.join(sorted(IMAGE_SUFFIXES))}) or a folder of images")
+    return (path,)
 
 
 def open_source(path: str | Path) -> Source:

@@ -1,5 +1,6 @@
-"""Where results go: OpenFace's CSV and the annotated video (`auflow.stages.sink.overlay`)."""
+"""Where results go: OpenFace's CSV, .hog files and aligned faces, and the annotated video."""
 
 from auflow.stages.sink.csv_sink import CsvSink
+from auflow.stages.sink.result import ResultSink
 
-__all__ = ["CsvSink"]
+__all__ = ["CsvSink", "ResultSink"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, FaceFit
+from auflow.stages.settings import Columns, Precision, StageSettings
 
-__all__ = ["AU_GROUPS", "FIT_GROUPS", "ColumnGroup", "header", "row_format", "spool_dtype"]
+__all__ = ["AU_GROUPS", "FIT_GROUPS", "ColumnGroup", "Layout"]
 
 LANDMARKS = range(68)
 EYE_LANDMARKS = range(56)  # 28 of the left eye, then 28 of the right
@@ -29,6 +30,7 @@ class ColumnGroup:
     dtype: DTypeLike = np.float64  # kept in the spool: what the values have, so that no digit is lost
     value: Callable[[FaceFit], ArrayLike] | None = None  # of one row; None: known only after the offline pass
     separator: str = ",  "  # before each value
+    choice: Columns | None = None  # what a user asks for to have them; None is always there
 
 
 def _numbered(stem: str, numbers: range) -> tuple[str, ...]:
@@ -47,14 +49,18 @@ FIT_GROUPS: tuple[ColumnGroup, ...] = (
         6,
         np.float64,
         lambda fit: fit.gaze[:6],
+        choice="gaze",
     ),
-    ColumnGroup("gaze_angles", ("gaze_angle_x", "gaze_angle_y"), 3, np.float64, lambda fit: fit.gaze[6:]),
+    ColumnGroup(
+        "gaze_angles", ("gaze_angle_x", "gaze_angle_y"), 3, np.float64, lambda fit: fit.gaze[6:], choice="gaze"
+    ),
     ColumnGroup(
         "eyes_px",
         (*_numbered("eye_lmk_x", EYE_LANDMARKS), *_numbered("eye_lmk_y", EYE_LANDMARKS)),
         1,
         np.float32,
         lambda fit: fit.eyes_px,
+        choice="gaze",
     ),
     ColumnGroup(
         "eyes_mm",
@@ -62,15 +68,21 @@ FIT_GROUPS: tuple[ColumnGroup, ...] = (
         1,
         np.float32,
         lambda fit: fit.eyes_mm,
+        choice="gaze",
     ),
-    ColumnGroup("translation_mm", ("pose_Tx", "pose_Ty", "pose_Tz"), 1, np.float64, lambda fit: fit.pose[:3]),
-    ColumnGroup("rotation_rad", ("pose_Rx", "pose_Ry", "pose_Rz"), 3, np.float64, lambda fit: fit.pose[3:]),
+    ColumnGroup(
+        "translation_mm", ("pose_Tx", "pose_Ty", "pose_Tz"), 1, np.float64, lambda fit: fit.pose[:3], choice="pose"
+    ),
+    ColumnGroup(
+        "rotation_rad", ("pose_Rx", "pose_Ry", "pose_Rz"), 3, np.float64, lambda fit: fit.pose[3:], choice="pose"
+    ),
     ColumnGroup(
         "landmarks_px",
         (*_numbered("x", LANDMARKS), *_numbered("y", LANDMARKS)),
         1,
         np.float32,
         lambda fit: fit.landmarks_px,
+        choice="landmarks2d",
     ),
     ColumnGroup(
         "landmarks_mm",
@@ -78,6 +90,7 @@ FIT_GROUPS: tuple[ColumnGroup, ...] = (
         1,
         np.float32,
         lambda fit: fit.landmarks_mm,
+        choice="landmarks3d",
     ),
     ColumnGroup(
         "params_global",
@@ -85,30 +98,55 @@ FIT_GROUPS: tuple[ColumnGroup, ...] = (
         3,
         np.float32,
         lambda fit: fit.params_global,
+        choice="shape",
     ),
-    ColumnGroup("params_local", _numbered("p", SHAPE_PARAMETERS), 3, np.float32, lambda fit: fit.params_local),
+    ColumnGroup(
+        "params_local", _numbered("p", SHAPE_PARAMETERS), 3, np.float32, lambda fit: fit.params_local, choice="shape"
+    ),
 )
+_NOT_OF_PICTURES = ("index", "timestamp_s", "success")
+_PICTURE_CHANGES: dict[str, dict[str, Any]] = {
+    "face_id": {"names": ("face",), "separator": ""},
+    "confidence": {"decimals": 3},
+}
 AU_GROUPS: tuple[ColumnGroup, ...] = (
-    ColumnGroup("intensities", tuple(f"{au}_r" for au in AU_INTENSITIES), 2, separator=", "),
-    ColumnGroup("presences", tuple(f"{au}_c" for au in AU_PRESENCES), 2, separator=", "),
+    ColumnGroup("intensities", tuple(f"{au}_r" for au in AU_INTENSITIES), 2, separator=", ", choice="aus"),
+    ColumnGroup("presences", tuple(f"{au}_c" for au in AU_PRESENCES), 2, separator=", ", choice="aus"),
 )
 
 
-def header() -> str:
-    """The first line of the CSV, without its line end."""
-    return ", ".join(name for group in (*FIT_GROUPS, *AU_GROUPS) for name in group.names)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of one kind of run."""
 
+    fit_groups: tuple[ColumnGroup, ...]  # known with the fit
+    au_groups: tuple[ColumnGroup, ...]  # known after the offline pass
 
-def row_format(precision: Literal["openface", "full"]) -> str:
-    """The %-format of one line, line end included, for a tuple of all its numbers."""
-    parts = []
-    for group in (*FIT_GROUPS, *AU_GROUPS):
-        decimals = FULL_DECIMALS if precision == "full" else group.decimals
-        conversion = "%d" if group.decimals is None else f"%.{decimals}f"
-        parts += [group.separator + conversion] * len(group.names)
-    return "".join(parts) + "\n"
+    @classmethod
+    def of(cls, settings: StageSettings) -> Layout:
+        """OpenFace's layout: FeatureExtraction's, FaceLandmarkVidMulti's or, for pictures, FaceLandmarkImg's."""
+        fit = [g for g in FIT_GROUPS if g.choice is None or g.choice in settings.columns]
+        aus = [g for g in AU_GROUPS if g.choice in settings.columns]
+        if settings.independent:
+            fit = [replace(g, separator=", " if g.separator else "") for g in fit]
+            aus = [replace(g, decimals=1) if g.key == "presences" else g for g in aus]
+        if settings.faces == "pictures":
+            fit = [replace(g, **_PICTURE_CHANGES.get(g.key, {})) for g in fit if g.key not in _NOT_OF_PICTURES]
+        return cls(tuple(fit), tuple(aus))
 
+    def header(self) -> str:
+        """The first line of the CSV, without its line end."""
+        return ", ".join(name for group in (*self.fit_groups, *self.au_groups) for name in group.names)
 
-def spool_dtype() -> np.dtype[Any]:
-    """One row of what is known before the offline pass, as a structured dtype with a field per group."""
-    return np.dtype([(group.key, group.dtype, (len(group.names),)) for group in FIT_GROUPS])
+    def row_format(self, precision: Precision) -> str:
+        """The %-format of one line, line end included, for a tuple of all its numbers."""
+        parts = []
+        for group in (*self.fit_groups, *self.au_groups):
+            decimals = FULL_DECIMALS if precision == "full" else group.decimals
+            conversion = "%d" if group.decimals is None else f"%.{decimals}f"
+            parts += [group.separator + conversion] * len(group.names)
+        return "".join(parts) + "\n"
+
+    def spool_dtype(self) -> np.dtype[Any]:
+        """One row of what is known before the offline pass, as a structured dtype with a field per group."""
+        return np.dtype([(group.key, group.dtype, (len(group.names),)) for group in self.fit_groups])

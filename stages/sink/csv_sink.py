@@ -8,14 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import OutputError, ShapeError, StageError
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit
-from auflow.stages.sink.columns import FIT_GROUPS, header, row_format, spool_dtype
+from auflow.stages.settings import StageSettings
+from auflow.stages.sink.columns import Layout
 
 __all__ = ["CsvSink"]
 
@@ -31,7 +32,8 @@ class CsvSink:
     Parameters
     ----------
     output : path of the CSV; its folder exists
-    precision : "openface" for the decimals that OpenFace writes, "full" for six everywhere
+    settings : `precision` "openface" has the decimals that OpenFace writes, "full" six everywhere; `columns` and
+        `faces` choose the layout
 
     Raises
     ------
@@ -39,11 +41,12 @@ class CsvSink:
         The folder cannot be written (also from every method, when the disk is full).
     """
 
-    def __init__(self, output: Path, *, precision: Literal["openface", "full"]) -> None:
+    def __init__(self, output: Path, settings: StageSettings) -> None:
         self._output = output
-        self._format = row_format(precision)
+        self._layout = Layout.of(settings)
+        self._format = self._layout.row_format(settings.precision)
         self._rows = 0
-        self._row = np.zeros(1, spool_dtype())
+        self._row = np.zeros(1, self._layout.spool_dtype())
         with _writing(output):
             self._spool: IO[bytes] = tempfile.TemporaryFile(dir=output.parent)  # noqa: SIM115 - closed by finish/discard
 
@@ -60,7 +63,7 @@ class CsvSink:
                 f"sink: the fit of frame {fit.index}, face {fit.face_id} came with the AUs of frame {au.index}, "
                 f"face {au.face_id}; a stage lost or swapped a frame"
             )
-        for group in FIT_GROUPS:
+        for group in self._layout.fit_groups:
             if group.value is not None:
                 self._row[group.key] = group.value(fit)
         with _writing(self._output):
@@ -107,19 +110,17 @@ class CsvSink:
             self._spool.close()
 
     def _lines(self, table: AuTable) -> Iterator[bytes]:
-        yield (header() + "\n").encode()
+        yield (self._layout.header() + "\n").encode()
         for start in range(0, self._rows, ROWS_PER_CHUNK):
             count = min(ROWS_PER_CHUNK, self._rows - start)
             rows = np.frombuffer(self._spool.read(count * self._row.itemsize), self._row.dtype)
-            numbers = _numbers(rows, table.intensities[start : start + count], table.presences[start : start + count])
+            numbers = self._numbers(rows, table, slice(start, start + count))
             yield "".join([self._format % tuple(line) for line in numbers.tolist()]).encode()
 
-
-def _numbers(
-    rows: NDArray[Any], intensities: NDArray[np.float64], presences: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    columns = [rows[group.key].astype(np.float64) for group in FIT_GROUPS]
-    return np.concatenate([*columns, intensities, presences], axis=1)
+    def _numbers(self, rows: NDArray[Any], table: AuTable, part: slice) -> NDArray[np.float64]:
+        fits = [rows[group.key].astype(np.float64) for group in self._layout.fit_groups]
+        aus = [getattr(table, group.key)[part] for group in self._layout.au_groups]
+        return np.concatenate([*fits, *aus], axis=1)
 
 
 def _write_atomically(path: Path, chunks: Iterator[bytes]) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, FaceFit
+from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, FaceFit, Frame
 from auflow.stages.sink.au_names import AU_NAMES
 
 __all__ = ["draw_face", "draw_panel", "panel_width_px"]
@@ -99,21 +99,25 @@ def panel_width_px(height_px: int) -> int:
     return 2 * round(max(0.66 * height_px, 150) / 2)
 
 
-def draw_panel(panel: Picture, fit: FaceFit, au: AuFrame) -> None:
-    """Fill `panel`, (h, w, 3) uint8 BGR, with a bar per Action Unit; those that are present stand out."""
+def draw_panel(panel: Picture, frame: Frame, face: tuple[FaceFit, AuFrame] | None) -> None:
+    """Fill `panel`, (h, w, 3) uint8 BGR, with a bar per Action Unit; those that are present stand out.
+
+    Without a face the bars are empty.
+    """
     height, width = panel.shape[:2]
     panel[:] = PANEL
     rows = len(AU_PRESENCES) + 1
     row_px = height / (rows + 1)
     scale = min(row_px / 34, 0.56 * width / _text_width_px(LONGEST_LABEL, 1.0))
-    state = f"confidence {fit.confidence:.2f}" if fit.success else "no face"
+    state = f"confidence {face[0].confidence:.2f}" if face else "no face"
     margin = round(0.05 * width)
-    clock = f"{fit.index}  {fit.timestamp_s:.2f} s"
+    clock = f"{frame.index}  {frame.timestamp_s:.2f} s"
     _text(panel, clock, (margin, row_px * 1.1), scale, TEXT)
     _text(panel, state, (width - margin - _text_width_px(state, scale), row_px * 1.1), scale, FAINT)
-    intensities = dict(zip(AU_INTENSITIES, au.intensities, strict=True))
-    for place, (name, presence) in enumerate(zip(AU_PRESENCES, au.presences, strict=True), start=2):
-        present = fit.success and presence > 0.5
+    intensities = dict(zip(AU_INTENSITIES, face[1].intensities if face else [0.0] * len(AU_INTENSITIES), strict=True))
+    presences = face[1].presences if face else [0.0] * len(AU_PRESENCES)
+    for place, (name, presence) in enumerate(zip(AU_PRESENCES, presences, strict=True), start=2):
+        present = presence > 0.5
         base = row_px * (place + 0.1)
         _text(panel, f"{name[2:]}  {AU_NAMES[name]}", (margin, base), scale, TEXT if present else FAINT)
         left, right = round(0.66 * width), width - margin
@@ -123,7 +127,7 @@ def draw_panel(panel: Picture, fit: FaceFit, au: AuFrame) -> None:
                 _text(panel, "present", (left, base), scale, PRESENT)
             continue
         cv2.rectangle(panel, (left, top), (right, bottom), TRACK, -1)
-        share = float(np.clip(intensities[name] / MAX_INTENSITY, 0, 1)) if fit.success else 0.0
+        share = float(np.clip(intensities[name] / MAX_INTENSITY, 0, 1))
         end = left + round(share * (right - left))
         if end > left:
             cv2.rectangle(panel, (left, top), (end, bottom), PRESENT if present else ABSENT, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -64,16 +64,18 @@ class OverlaySink:
             self._stream = _add_stream(self._container, self._canvas.shape, info.fps or IMAGES_FPS)
             self._container.start_encoding()  # FFmpeg opens the file here, not before
 
-    def add(self, frame: Frame, fit: FaceFit, au: AuFrame) -> None:
-        """Append one annotated picture; a frame whose fit failed is shown without a face."""
+    def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
+        """Append one annotated picture; a fit that failed is not shown. The panel has the Action Units of the first."""
         width = self._size[0]
         picture = self._canvas[:, :width]
         cv2.resize(frame.bgr, self._size, dst=picture, interpolation=cv2.INTER_CUBIC)
-        if fit.success:
-            draw_face(picture, fit, scale=width / frame.bgr.shape[1])
-        draw_panel(self._canvas[:, width:], fit, au)
+        for fit in fits:
+            if fit.success:
+                draw_face(picture, fit, scale=width / frame.bgr.shape[1])
+        shown_face = next(((fit, au) for fit, au in zip(fits, aus, strict=True) if fit.success), None)
+        draw_panel(self._canvas[:, width:], frame, shown_face)
         shown = av.VideoFrame.from_ndarray(self._canvas, format="bgr24")
-        ideal = round(fit.timestamp_s / TIME_BASE) if self._timed else self._last_pts + self._step
+        ideal = round(frame.timestamp_s / TIME_BASE) if self._timed else self._last_pts + self._step
         self._last_pts = shown.pts = max(ideal, self._last_pts + 1, 0)
         shown.time_base = TIME_BASE
         with self._writing():

@@ -12,6 +12,7 @@ import pytest
 from auflow.errors import ModelError, ShapeError
 from auflow.stages.au import AuStage, stage, warm_up
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, Frame
+from auflow.stages.settings import StageSettings
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_predicting_again_equals_predicting_with_the_final_median(demo, models_d
     _, intensities, presences = au._predict_again()
     heads = au._regressors._heads
     features = np.array(
-        [au._describer.describe(*face) for face in zip(pictures[:20], final.landmarks[:20], strict=True)]
+        [au._describer.describe(*face)[0] for face in zip(pictures[:20], final.landmarks[:20], strict=True)]
     )
     relative = features[:, None, :] - np.where(heads.dynamic[:, None], au._median.value, 0.0)
     expected = np.einsum("nkf,kf->nk", relative, heads.weights) + heads.offsets
@@ -128,7 +129,7 @@ def test_predicting_again_equals_predicting_with_the_final_median(demo, models_d
 
 def test_static_heads_give_the_same_values_before_and_after(demo, models_dir, fit_of):
     pictures, final = demo
-    au = AuStage(models_dir, static=True)
+    au = AuStage(models_dir, StageSettings(au_static=True))
     online = run(au, pictures[:6], final.landmarks[:6], np.ones(6, bool), fit_of)
     assert au._median.count == 0
     _, intensities, presences = au._predict_again()

@@ -53,7 +53,7 @@ def demo_fits(stage: ClnfStage, models_dir: Path, demo_dir: Path) -> tuple[list[
             searched.append(frame.index)
             return detector.detect(frame.bgr)
 
-        fits.append(stage.process(frame, detect))
+        fits += stage.process(frame, detect)
     return fits, searched
 
 
@@ -111,7 +111,7 @@ def test_a_second_stream_after_reset_gets_the_same_fits(stage, models_dir, demo_
     boxes = MtcnnDetector(models_dir).detect(next(demo_frames(demo_dir, 1)).bgr)
     stage.reset()
     for frame, before in zip(demo_frames(demo_dir, 3), fits, strict=False):
-        fit = stage.process(frame, lambda: boxes)
+        (fit,) = stage.process(frame, lambda: boxes)
         assert np.array_equal(fit.landmarks_px, before.landmarks_px)
         assert np.array_equal(fit.params_local, before.params_local)
         assert np.array_equal(fit.pose, before.pose)
@@ -124,7 +124,8 @@ def test_a_read_only_picture_is_fitted_and_left_alone(stage, demo_dir, demo_fits
     stage.reset()
     g = demo_fits[0][0].params_global
     box = f32([[g[4] - 80, g[5] - 80, 160, 160, 1]])
-    assert np.isfinite(stage.process(frame, lambda: box).landmarks_px).all()
+    (fit,) = stage.process(frame, lambda: box)
+    assert np.isfinite(fit.landmarks_px).all()
     assert np.array_equal(frame.bgr, before)
 
 
@@ -132,7 +133,7 @@ def test_a_stream_without_a_face(stage):
     stage.reset()
     picture = np.zeros((48, 64, 3), np.uint8)
     for index in range(1, 15):
-        fit = stage.process(Frame(index, 0.0, picture), lambda: np.zeros((0, 5), np.float32))
+        (fit,) = stage.process(Frame(index, 0.0, picture), lambda: np.zeros((0, 5), np.float32))
         assert not fit.success
         assert not fit.accepted
         assert fit.confidence == 0
@@ -144,7 +145,7 @@ def test_a_box_at_the_edge_or_too_small_does_no_harm(stage, box):
     picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     stage.reset()
     for index in (1, 2):
-        fit = stage.process(Frame(index, 0.0, picture), lambda: f32([[*box, 1.0]]))
+        (fit,) = stage.process(Frame(index, 0.0, picture), lambda: f32([[*box, 1.0]]))
         assert np.isfinite(fit.landmarks_px).all()
         assert np.isfinite(fit.pose).all()
         assert 0 <= fit.confidence <= 1

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from auflow.errors import InputError, ModelError
 from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
+from auflow.stages.settings import StageSettings
 from auflow.stages.sink import CsvSink
 
 DETECT_EVERY = 5
@@ -106,13 +107,13 @@ class FakeClnf:
     def __init__(self) -> None:
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, info: SourceInfo | None = None) -> None:
         """Forget."""
         self._frames = 0
         self._mean = 0.0
         self._box = np.zeros(5, np.float32)
 
-    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> FaceFit:
+    def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
         """A fit that depends on all frames so far."""
         trouble("clnf", frame.index)
         time.sleep(float(os.environ.get("AUFLOW_FAKE_DELAY_S", "0")))
@@ -121,7 +122,7 @@ class FakeClnf:
         self._frames += 1
         self._mean = 0.9 * self._mean + 0.1 * float(frame.bgr.mean())
         ramp = np.arange(204, dtype=np.float32)
-        return FaceFit(
+        fit = FaceFit(
             index=frame.index,
             timestamp_s=frame.timestamp_s,
             face_id=0,
@@ -134,9 +135,10 @@ class FakeClnf:
             landmarks_mm=ramp + np.float32(self._mean),
             pose=np.full(6, self._mean),
         )
+        return (fit,)
 
 
-def make_clnf(models_root: Path) -> FakeClnf:
+def make_clnf(models_root: Path, settings: StageSettings) -> FakeClnf:
     """A fake fitter; a store that is named "broken" has no models."""
     if models_root.name == "broken":
         raise ModelError(f"{models_root}: there are no models")
@@ -169,7 +171,7 @@ class FakeAu:
         return AuTable(intensities - intensities.mean() if len(intensities) else intensities, presences)
 
 
-def make_au(models_root: Path) -> FakeAu:
+def make_au(models_root: Path, settings: StageSettings) -> FakeAu:
     """A fake predictor."""
     return FakeAu()
 
@@ -178,12 +180,13 @@ class FakeSink:
     """The real CSV, with trouble before a row."""
 
     def __init__(self, output: Path) -> None:
-        self._csv = CsvSink(output, precision="full")
+        self._csv = CsvSink(output, StageSettings(precision="full"))
 
-    def add(self, frame: Frame, fit: FaceFit, au: AuFrame) -> None:
-        """Append a row."""
+    def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
+        """Append the rows."""
         trouble("sink", frame.index)
-        self._csv.add(fit, au)
+        for fit, au in zip(fits, aus, strict=True):
+            self._csv.add(fit, au)
 
     def finish(self, table: AuTable, *, interrupted: bool) -> Path:
         """Write the CSV."""
@@ -194,7 +197,7 @@ class FakeSink:
         self._csv.discard()
 
 
-def make_sink(output: Path, precision: str, info: SourceInfo, overlay: bool) -> FakeSink:
+def make_sink(output: Path, settings: StageSettings, info: SourceInfo) -> FakeSink:
     """A sink for the stream."""
     return FakeSink(output)
 
@@ -207,6 +210,6 @@ def run_alone(path: Path, output: Path) -> None:
     view.flags.writeable = False
     while (got := source.read_into(bgr)) is not None:
         frame = Frame(*got, view)
-        fit = clnf.process(frame, lambda: detector.detect(view))
-        sink.add(frame, fit, au.process(frame, fit))
+        fits = clnf.process(frame, lambda: detector.detect(view))
+        sink.add(frame, fits, [au.process(frame, fit) for fit in fits])
     sink.finish(au.finish(), interrupted=False)

@@ -11,7 +11,7 @@ from auflow.report import PlainReporter, exit_code
 
 if __name__ == "__main__":
     output, models, jobs, *inputs = sys.argv[1:]
-    options = RunOptions(tuple(map(Path, inputs)), Path(output), Path(models), "full", jobs=int(jobs))
+    options = RunOptions(tuple(map(Path, inputs)), Path(output), Path(models), jobs=int(jobs))
     try:
         sys.exit(exit_code(run(options, PlainReporter(sys.stderr), kit="fake_kit")))
     except AuflowError as error:

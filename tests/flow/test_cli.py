@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import auflow
-from auflow import cli, inline
+from auflow import cli, inline, run_command
 from auflow.errors import ModelError, StageError
 from auflow.models import store
-from auflow.options import RunOptions, output_path, overlay_path
+from auflow.options import RunOptions, output_path
 from auflow.report import StreamSummary
+from auflow.stages.settings import StageSettings
+from auflow.stages.sink.paths import overlay_path
 
 
 class Runner:
@@ -40,7 +42,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(inline, "run", runner)
     monkeypatch.setattr(store, "require", lambda root: None)
-    monkeypatch.setattr(cli, "pin_threads", lambda: None)  # the environment of the tests stays
+    monkeypatch.setattr(run_command, "pin_threads", lambda: None)  # the environment of the tests stays
     return runner
 
 
@@ -70,17 +72,16 @@ def test_options_are_passed_on(runner: Runner, tmp_path: Path, monkeypatch: pyte
         inputs=(Path("a.mp4"), Path("b.mp4")),
         output_dir=Path("new/out"),
         models_root=tmp_path / "models",
-        precision="full",
         inline=True,
         jobs=3,
-        overlay=True,
+        settings=StageSettings(precision="full", overlay=True),
         quiet=True,
     )
     assert list((tmp_path / "new/out").iterdir()) == []
 
 
 def test_jobs_are_never_more_than_inputs(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_available_cpus", lambda: 8)
+    monkeypatch.setattr(run_command, "_available_cpus", lambda: 8)
     assert run("a.mp4", "b.mp4") == 0
     assert runner.options is not None
     assert runner.options.jobs == 2
@@ -151,7 +152,7 @@ def test_folder_without_room(
     def refuse(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(run_command.tempfile, "TemporaryFile", refuse)
     assert run("a.mp4") == 3
     assert "No space left on device" in capsys.readouterr().err
 
@@ -185,7 +186,6 @@ def test_names_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "required: INPUT"),
         (["run", "a.mp4", "--jobs", "0"], "expected a whole number from 1, got '0'"),
         (["run", "a.mp4", "--precision", "most"], "invalid choice: 'most'"),
         (["walk"], "invalid choice: 'walk'"),
@@ -243,3 +243,8 @@ def test_help_loads_nothing_heavy() -> None:
 def test_module_is_the_same_command(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "auflow", "--version"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"auflow {auflow.__version__}\n")
+
+
+def test_nothing_to_run_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run"]) == 2
+    assert "nothing to run on" in capsys.readouterr().err

@@ -18,7 +18,8 @@ from auflow.errors import StageError
 from auflow.inline import Stages
 from auflow.options import RunOptions
 from auflow.report import PlainReporter, StreamSummary
-from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame
+from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
+from auflow.stages.settings import StageSettings
 
 
 class CountingDetector:
@@ -35,16 +36,16 @@ class CountingClnf:
         self.log = log
         self.seen = 0
 
-    def reset(self) -> None:
+    def reset(self, info: SourceInfo) -> None:
         self.log.append("reset")
         self.seen = 0
 
-    def process(self, frame: Frame, detect) -> FaceFit:
+    def process(self, frame: Frame, detect) -> tuple[FaceFit, ...]:
         self.seen += 1
         value = detect()[0, 2] if self.seen % 3 == 0 else self.seen
         self.log.append(f"frame {frame.index}")
         success = self.seen % 3 != 0
-        return FaceFit(
+        fit = FaceFit(
             index=frame.index,
             timestamp_s=frame.timestamp_s,
             face_id=0,
@@ -57,6 +58,7 @@ class CountingClnf:
             landmarks_mm=np.zeros(204, np.float32),
             pose=np.zeros(6),
         )
+        return (fit,)
 
 
 class CountingAu:
@@ -95,9 +97,11 @@ class Bench:
         return self.folder / name
 
     def run(self, *inputs: Path, overlay: bool = False) -> list[StreamSummary]:
-        options = RunOptions(inputs, self.folder / "out", self.folder, inline=True, overlay=overlay)
+        options = RunOptions(
+            inputs, self.folder / "out", self.folder, inline=True, settings=StageSettings(overlay=overlay)
+        )
         reporter = PlainReporter(self.words)
-        summaries = inline.run(options, reporter, load=lambda root: self.stages)
+        summaries = inline.run(options, reporter, load=lambda root, settings: self.stages)
         reporter.close()
         return summaries
 
@@ -143,7 +147,7 @@ def test_input_that_cannot_be_opened_does_not_stop_the_others(bench: Bench) -> N
 
 
 def test_stages_are_not_loaded_for_nothing(bench: Bench) -> None:
-    def load(root: Path) -> Stages:
+    def load(root: Path, settings: StageSettings) -> Stages:
         raise AssertionError("loaded although no input could be opened")
 
     options = RunOptions((bench.folder / "nothing.mp4",), bench.folder / "out", bench.folder)

@@ -46,7 +46,7 @@ class Place:
         return path
 
     def options(self, *inputs: Path, jobs: int = 1) -> RunOptions:
-        return RunOptions(inputs, self.out, self.root, "full", jobs=jobs)
+        return RunOptions(inputs, self.out, self.root, jobs=jobs)
 
     def run(self, *inputs: Path, jobs: int = 1) -> list[StreamSummary]:
         return run(self.options(*inputs, jobs=jobs), PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
@@ -185,7 +185,7 @@ def test_kernels_are_compiled_in_turn(place: Place, monkeypatch: pytest.MonkeyPa
 
 def test_missing_models_keep_their_exit_code(place: Place) -> None:
     path = place.input("a")
-    options = RunOptions((path,), place.out, place.root / "broken", "full")
+    options = RunOptions((path,), place.out, place.root / "broken")
     with pytest.raises(ModelError, match="there are no models"):
         run(options, PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
     assert place.left_behind() == []

@@ -21,11 +21,12 @@ from auflow.flow.events import (
     Tick,
     Warn,
 )
+from auflow.flow.supervision import Limits, Supervisor
+from auflow.flow.topology import Topology, WorkerConfig, plan
 from auflow.options import RunOptions
 from auflow.report import StreamSummary
 from auflow.stages.records import SourceInfo
-from auflow.flow.supervision import Limits, Supervisor
-from auflow.flow.topology import Topology, WorkerConfig, plan
+from auflow.stages.settings import StageSettings
 from auflow.transport import messages as m
 
 LANE = ["clnf-0", "decode-0", "au-0", "detect-0", "sink-0"]
@@ -337,5 +338,6 @@ def test_plan(jobs: int, inputs: int, lanes: int, detectors: int) -> None:
 
 
 def test_worker_configuration_survives_its_trip() -> None:
-    config = WorkerConfig("detect", 1, 2, 2, "/r", 5, (3, 4), "/m ü", "full", True, "auflow.flow.stagekit")
+    settings = StageSettings(faces="all", camera=(1.0, 2.0, 3.0, 4.0), columns=("pose", "aus"), overlay=True)
+    config = WorkerConfig("detect", 1, 2, 2, "/r", 5, (3, 4), "/m ü", settings, "auflow.flow.stagekit")
     assert WorkerConfig.from_json(config.to_json()) == config

@@ -160,7 +160,7 @@ def test_layers_that_do_not_follow_each_other_are_refused(tmp_path):
     weights, biases = made.layers[0, 2][1]
     made.layers[0, 2][1] = (weights[:-1], biases)
     made.write(tmp_path / "cen.dat")
-    with pytest.raises(ModelError, match=r"view 0, point 2, layer 1: weights: expected 7 x 5 .*got \(6, 5\)"):
+    with pytest.raises(ModelError, match=r"view 0, point 2, layer 1: weights: expected 12 x 9 .*got \(11, 9\)"):
         read_cen_patches(tmp_path / "cen.dat")
 
 

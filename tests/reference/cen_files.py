@@ -7,6 +7,7 @@ views of one side store all 68, the profile view of that side the visible ones (
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,9 +68,13 @@ class CenFile:
 
     def _expert(self, rng: np.random.Generator, key: tuple[int, int]) -> bytes:
         if key not in self.layers:
+            # The first layer sees vectors of length 1, the others vectors of as many numbers of about 1.
             self.layers[key] = [
-                (rng.standard_normal((i, o), np.float32) / np.float32(np.sqrt(i)), rng.standard_normal(o, np.float32))
-                for i, o in zip(self.widths, self.widths[1:], strict=False)
+                (
+                    rng.standard_normal((i, o), np.float32) * np.float32(2 if index == 0 else 2 / np.sqrt(i)),
+                    rng.standard_normal(o, np.float32) * np.float32(0.3),
+                )
+                for index, (i, o) in enumerate(itertools.pairwise(self.widths))
             ]
         data = struct.pack("<4i", 6, 11, 11, len(self.layers[key]))
         for index, (weights, biases) in enumerate(self.layers[key]):
@@ -108,7 +113,7 @@ def real(widths: Sequence[int], *, profile: int, scale: float, seed: int = 0) ->
     return CenFile(scale, widths, visible=visible, stored=stored, seed=seed)
 
 
-def small(*, seed: int = 0, widths: Sequence[int] = (122, 7, 5, 1), **options: object) -> CenFile:
+def small(*, seed: int = 0, widths: Sequence[int] = (122, 12, 9, 1), **options: object) -> CenFile:
     """Three views (front, right, left) of five points: two pairs and the middle one; point 0 is hidden from the side.
 
     Stored are the middle and the first of each pair in front, the right view, and nothing of the left one.

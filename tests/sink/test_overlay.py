@@ -53,7 +53,7 @@ def black(height: int = 47, width: int = 61) -> np.ndarray:
 def test_frames_and_times(tmp_path: Path, kind: str, times: list[float], expected: list[float]) -> None:
     sink = OverlaySink(tmp_path / "a.overlay.mp4", info(kind=kind, fps=25.0 if kind == "video" else 0.0))
     for index, time in enumerate(times, start=1):
-        sink.add(Frame(index, time, black()), fit(index, time, success=index > 1), au(index))
+        sink.add(Frame(index, time, black()), [fit(index, time, success=index > 1)], [au(index)])
     assert sink.finish() == tmp_path / "a.overlay.mp4"
     sink.discard()
     assert list(tmp_path.iterdir()) == [tmp_path / "a.overlay.mp4"]
@@ -68,10 +68,10 @@ def test_frames_and_times(tmp_path: Path, kind: str, times: list[float], expecte
 
 def test_partial_and_discarded(tmp_path: Path) -> None:
     sink = OverlaySink(tmp_path / "a.overlay.mp4", info())
-    sink.add(Frame(1, 0.0, black()), fit(1, 0.0), au())
+    sink.add(Frame(1, 0.0, black()), [fit(1, 0.0)], [au()])
     assert sink.finish(interrupted=True) == tmp_path / "a.partial.overlay.mp4"
     other = OverlaySink(tmp_path / "b.overlay.mp4", info())
-    other.add(Frame(1, 0.0, black()), fit(1, 0.0), au())
+    other.add(Frame(1, 0.0, black()), [fit(1, 0.0)], [au()])
     other.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["a.partial.overlay.mp4"]
 
@@ -102,7 +102,7 @@ def test_far_and_undefined_points_do_no_harm() -> None:
 def test_bar_length_is_the_intensity() -> None:
     def coloured(intensity: float, presence: float, colour: tuple[int, int, int]) -> int:
         panel = black(480, 320)
-        draw_panel(panel, fit(1, 0.0), au(intensity=intensity, presence=presence))
+        draw_panel(panel, Frame(1, 0.0, black()), (fit(1, 0.0), au(intensity=intensity, presence=presence)))
         return int((panel == colour).all(axis=2).sum())
 
     half, whole = coloured(2.5, 0, ABSENT), coloured(5.0, 0, ABSENT)
@@ -123,7 +123,7 @@ noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8
 try:
     sink = OverlaySink(Path(sys.argv[3]) / "a.overlay.mp4", info(width_px=640, height_px=480))
     for index in range(1, 60):
-        sink.add(Frame(index, index / 25, noise), fit(index, index / 25), au(index))
+        sink.add(Frame(index, index / 25, noise), [fit(index, index / 25)], [au(index)])
     sink.finish()
 except OutputError as error:
     print(error)

@@ -41,11 +41,19 @@ FIT = FaceFit(
 AU = AuFrame(41, 0, RNG.normal(size=17), np.zeros(18))
 TABLE = AuTable(RNG.normal(size=(5, 17)), np.ones((5, 18)))
 END = m.StreamEnd(3, 5, 7, 1, 1, 2, False, None, TABLE)
+
+
+def changed_au() -> AuFrame:
+    """One with the optional arrays too."""
+    hog = RNG.normal(size=4464).astype(np.float32)
+    return dataclasses.replace(AU, hog=hog, aligned=RNG.integers(0, 255, (112, 112, 3), np.uint8))
+
+
 EVERY = [
     m.StreamStart(3, INFO, "/out/b.csv"),
     FRAME,
-    m.FitReady(FRAME, FIT),
-    m.AuReady(FRAME, FIT, AU),
+    m.FitReady(FRAME, (FIT,)),
+    m.AuReady(FRAME, (FIT, FIT), (AU, changed_au())),
     END,
     dataclasses.replace(END, error="broke", table=None),
     m.Credit(4),
@@ -71,6 +79,8 @@ def changed(record: Any, **changes: Any) -> Any:
 def same(a: Any, b: Any) -> bool:
     if dataclasses.is_dataclass(a):
         return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, np.ndarray):
         return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
     return type(a) is type(b) and bool(a == b)
@@ -87,27 +97,27 @@ def test_every_message_has_a_tag() -> None:
 
 
 def test_decoded_arrays_are_like_those_of_the_inline_run() -> None:
-    fit = decode(encode(m.FitReady(FRAME, FIT)))
+    fit = decode(encode(m.FitReady(FRAME, (FIT,))))
     assert isinstance(fit, m.FitReady)
-    assert fit.fit.landmarks_px.flags.writeable  # a kernel compiled for writable arrays takes them
-    assert fit.fit.landmarks_px.flags.c_contiguous
-    assert fit.fit.landmarks_px.flags.aligned
+    assert fit.fits[0].landmarks_px.flags.writeable  # a kernel compiled for writable arrays takes them
+    assert fit.fits[0].landmarks_px.flags.c_contiguous
+    assert fit.fits[0].landmarks_px.flags.aligned
 
 
 def test_strided_arrays_arrive_in_order() -> None:
     fit = changed(FIT, params_local=np.arange(68, dtype=np.float32)[::2])
-    arrived = decode(encode(m.FitReady(FRAME, fit)))
+    arrived = decode(encode(m.FitReady(FRAME, (fit,))))
     assert isinstance(arrived, m.FitReady)
-    assert (arrived.fit.params_local == np.arange(0, 68, 2)).all()
+    assert (arrived.fits[0].params_local == np.arange(0, 68, 2)).all()
 
 
 def test_numpy_floats_and_ints_are_floats() -> None:
     fit = changed(FIT, confidence=np.float32(0.1), timestamp_s=2)
-    arrived = decode(encode(m.FitReady(FRAME, fit)))
+    arrived = decode(encode(m.FitReady(FRAME, (fit,))))
     assert isinstance(arrived, m.FitReady)
-    assert type(arrived.fit.confidence) is float
-    assert arrived.fit.confidence == float(np.float32(0.1))
-    assert type(arrived.fit.timestamp_s) is float
+    assert type(arrived.fits[0].confidence) is float
+    assert arrived.fits[0].confidence == float(np.float32(0.1))
+    assert type(arrived.fits[0].timestamp_s) is float
 
 
 @pytest.mark.parametrize(
@@ -115,17 +125,23 @@ def test_numpy_floats_and_ints_are_floats() -> None:
     [
         (m.Credit("4"), "Credit.frames: expected int, got str"),  # type: ignore[arg-type]
         (m.Credit(True), "Credit.frames: expected int, got bool"),
-        (m.FitReady(FRAME, changed(FIT, success=np.True_)), "FaceFit.success: expected bool"),
-        (m.FitReady(FRAME, changed(FIT, confidence=True)), "FaceFit.confidence: expected float, got bool"),
+        (m.FitReady(FRAME, (changed(FIT, success=np.True_),)), "FaceFit.success: expected bool"),
+        (m.FitReady(FRAME, (changed(FIT, confidence=True),)), "FaceFit.confidence: expected float, got bool"),
         (
-            m.FitReady(FRAME, changed(FIT, params_global=np.zeros(6))),
+            m.FitReady(FRAME, (changed(FIT, params_global=np.zeros(6)),)),
             r"FaceFit.params_global: expected \(6,\) float32, got \(6,\) float64",
         ),
         (
             m.Boxes(0, 1, np.zeros((2, 4), np.float32)),
             r"Boxes.boxes: expected \('k', 5\) float32, got \(2, 4\) float32",
         ),
-        (m.FitReady(FRAME, AU), "FitReady.fit: expected FaceFit, got AuFrame"),  # type: ignore[arg-type]
+        (m.FitReady(FRAME, FIT), "FitReady.fits: expected tuple, got FaceFit"),  # type: ignore[arg-type]
+        (changed(AU, aligned=np.zeros((2, 2, 3), np.uint8)), "expected a message record"),
+        (
+            m.AuReady(FRAME, (FIT,), (changed(AU, hog=np.zeros(4464)),)),
+            r"AuFrame.hog: expected \(4464,\) float32, got \(4464,\) float64",
+        ),
+        (m.FitReady(FRAME, (AU,)), "FitReady.fits: expected FaceFit, got AuFrame"),  # type: ignore[arg-type]
         (INFO, "expected a message record, got SourceInfo"),
         ({"frames": 4}, "expected a message record, got dict"),
     ],

@@ -1,0 +1,236 @@
+"""`auflow run`: its options, in auflow's spelling and OpenFace's, and what is checked before any work starts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from auflow.errors import OutputError, UsageError
+from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Precision, StageSettings
+from auflow.threads import pin_threads
+
+if TYPE_CHECKING:
+    from auflow.options import RunOptions
+    from auflow.report import Reporter, StreamSummary
+
+__all__ = ["add_parser"]
+
+EPILOG = """\
+examples:
+  auflow run interview.mp4                          one video: interview.csv in this folder
+  auflow run *.mp4 -o results                       many: results/NAME.csv each, all independent of each other
+  auflow run frames/ --precision full               a folder of .jpg, .png or .bmp in the order of their names
+  auflow run meeting.mp4 --multi-face               up to four faces, one row per face and frame
+  auflow run portraits/ --images -o results         each picture by itself: results/NAME.csv with a row per face
+  auflow run interview.mp4 --overlay                also interview.overlay.mp4 with what was found drawn in
+
+A script for OpenFace's FeatureExtraction needs one word changed: `auflow run -f a.avi -out_dir results -aus -pose`.
+Ctrl-C stops at the picture in hand; the rows so far are in NAME.partial.csv.
+exit codes: 0 all written, 2 wrong usage or an input that cannot be read, 3 output cannot be written,
+            4 model files missing or damaged, 5 a stage failed, 130 interrupted"""
+
+# OpenFace's switches that ask for column groups: all of them when none is given.
+_COLUMN_SWITCHES: dict[str, Columns] = {
+    "-gaze": "gaze",
+    "-pose": "pose",
+    "-2Dfp": "landmarks2d",
+    "-3Dfp": "landmarks3d",
+    "-pdmparams": "shape",
+    "-aus": "aus",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `run` to the command line."""
+    run = commands.add_parser(
+        "run",
+        help="read videos or images, write a CSV for each",
+        description="Read videos, folders of images or single images and write OpenFace's CSV for each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    run.set_defaults(handler=_run, inputs=[], openface_inputs=[])
+    _add_input_and_output(run)
+    _add_faces(run)
+    _add_files(run)
+    _add_how(run)
+
+
+def _add_input_and_output(run: argparse.ArgumentParser) -> None:
+    run.add_argument("inputs", metavar="INPUT", nargs="*", type=Path, help="video file, image file or folder of images")
+    run.add_argument(
+        "-f", "-fdir", dest="openface_inputs", metavar="INPUT", type=Path, action="append", help="an input, as OpenFace"
+        " has it; may come more than once",
+    )  # fmt: skip
+    run.add_argument(
+        "-o", "--output-dir", "-out_dir", metavar="DIR", type=Path, default=Path(), help="where the results go"
+        " (default: here)",
+    )  # fmt: skip
+    run.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="openface",
+        help="decimals: those that OpenFace writes (default), or six everywhere",
+    )
+    run.add_argument(
+        "--columns",
+        metavar="GROUP[,GROUP]",
+        type=_column_groups,
+        help=f"only these of {', '.join(COLUMN_CHOICES)} (default: all); OpenFace's own switches:",
+    )
+    for switch, group in _COLUMN_SWITCHES.items():
+        run.add_argument(switch, dest="switches", action="append_const", const=group, help=f"columns: {group}")
+
+
+def _add_faces(run: argparse.ArgumentParser) -> None:
+    faces = run.add_argument_group("faces")
+    which = faces.add_mutually_exclusive_group()
+    which.add_argument("--multi-face", action="store_true", help="up to four faces (FaceLandmarkVidMulti): static AUs")
+    which.add_argument(
+        "--images", action="store_true", help="each picture by itself, all its faces (FaceLandmarkImg): static AUs"
+    )
+    faces.add_argument("--au-static", "-au_static", action="store_true", help="AU models without a running median")
+    faces.add_argument("--wild", "-wild", action="store_true", help="search wider and longer: faces in unusual poses")
+    faces.add_argument(
+        "--boxes", "-bboxdir", metavar="DIR", type=Path, help="with --images: take the faces of NAME.jpg from"
+        " DIR/NAME.txt (min x, min y, max x, max y a line) instead of looking for them",
+    )  # fmt: skip
+    for name, what in (("fx", "focal length"), ("fy", "focal length"), ("cx", "centre"), ("cy", "centre")):
+        faces.add_argument(
+            f"--{name}", f"-{name}", metavar="PX", type=_pixels, help=f"{what} of the camera (default: by the size)"
+        )
+
+
+def _add_files(run: argparse.ArgumentParser) -> None:
+    files = run.add_argument_group("more files")
+    files.add_argument("--overlay", "-tracked", action="store_true", help="NAME.overlay.mp4 with what was found")
+    files.add_argument("--hog", "-hogalign", action="store_true", help="NAME.hog, the FHOG descriptors")
+    files.add_argument("--aligned", "-simalign", action="store_true", help="NAME_aligned/, the aligned faces as .bmp")
+
+
+def _add_how(run: argparse.ArgumentParser) -> None:
+    how = run.add_argument_group("how to run")
+    how.add_argument("--inline", action="store_true", help="one process instead of one per stage: same CSV")
+    how.add_argument("--jobs", metavar="N", type=_positive, help="inputs worked on at the same time (default: by CPUs)")
+    how.add_argument("--quiet", "-q", action="store_true", help="no progress and no summary; errors are still told")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def _pixels(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"expected pixels above 0, got {text!r}")
+    return number
+
+
+def _column_groups(text: str) -> tuple[Columns, ...]:
+    wanted = [word.strip() for word in text.split(",")]
+    unknown = [word for word in wanted if word not in COLUMN_CHOICES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(COLUMN_CHOICES)}, got {unknown[0]!r}")
+    return tuple(group for group in COLUMN_CHOICES if group in wanted)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    pin_threads()
+    from auflow.report import exit_code, make_reporter
+
+    options = _checked_options(parsed)
+    reporter = make_reporter(quiet=options.quiet)
+    try:
+        return exit_code(_runner(options)(options, reporter))
+    finally:
+        reporter.close()
+
+
+def _runner(options: RunOptions) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
+    # Each brings what the other does not need: the transport here, the stages there.
+    if options.inline:
+        from auflow import inline
+
+        return inline.run
+    from auflow import orchestrator
+
+    return orchestrator.run
+
+
+def _checked_options(parsed: argparse.Namespace) -> RunOptions:
+    from auflow.models import store
+    from auflow.options import RunOptions, check_outputs
+
+    inputs = (*parsed.openface_inputs, *parsed.inputs)
+    if not inputs:
+        raise UsageError(
+            "nothing to run on: give a video, an image or a folder of images; `auflow run --help` has examples"
+        )
+    if parsed.images:
+        from auflow.stages.decode import expand_pictures
+
+        inputs = tuple(picture for path in inputs for picture in expand_pictures(path))
+    options = RunOptions(
+        inputs=inputs,
+        output_dir=parsed.output_dir,
+        models_root=store.default_root(),
+        settings=_settings(parsed),
+        inline=parsed.inline,
+        jobs=parsed.jobs or min(len(inputs), _available_cpus()),
+        quiet=parsed.quiet,
+    )
+    check_outputs(options)
+    store.require(options.models_root)
+    _prepare_folder(options.output_dir)
+    return options
+
+
+def _settings(parsed: argparse.Namespace) -> StageSettings:
+    if parsed.boxes is not None and not parsed.images:
+        raise UsageError("--boxes goes with --images: in a video the faces are followed from frame to frame")
+    given = (parsed.fx, parsed.fy, parsed.cx, parsed.cy)
+    if any(value is not None for value in given) and None in given:
+        raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")
+    faces: Faces = "all" if parsed.multi_face else "pictures" if parsed.images else "widest"
+    switches = tuple(group for group in COLUMN_CHOICES if group in (parsed.switches or ()))
+    return StageSettings(
+        faces=faces,
+        wild=parsed.wild,
+        camera=None if None in given else given,
+        boxes_dir=None if parsed.boxes is None else str(parsed.boxes),
+        au_static=parsed.au_static,
+        precision=parsed.precision,
+        columns=parsed.columns or switches or COLUMN_CHOICES,
+        overlay=parsed.overlay,
+        hog=parsed.hog,
+        aligned=parsed.aligned,
+    )
+
+
+def _available_cpus() -> int:
+    # Not the machine's: a container or batch job may have been given fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Only writing tells: permission bits know nothing of read-only or full file systems.
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: no file can be written in this folder: {error.strerror}; choose another one with -o"
+        ) from error

@@ -1,0 +1,34 @@
+"""What the stages are asked to do: one frozen record, made by the command line, the same in every process of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["COLUMN_CHOICES", "Columns", "Faces", "Precision", "StageSettings"]
+
+Precision = Literal["openface", "full"]
+Faces = Literal["widest", "all", "pictures"]
+Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
+COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """The settings of all stages of a run."""
+
+    faces: Faces = "widest"  # follow the widest face, follow up to four, or take every face of each picture by itself
+    wild: bool = False  # search wider and longer for a face
+    camera: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels; None is a guess by the size
+    boxes_dir: str | None = None  # pictures only: NAME.txt with the boxes of NAME.jpg, instead of detection
+    au_static: bool = False  # AU models that know no running median
+    precision: Precision = "openface"  # decimals of the CSV: OpenFace's own, or six everywhere
+    columns: tuple[Columns, ...] = COLUMN_CHOICES  # groups that the CSV has beside frame, face and success
+    overlay: bool = False  # also write NAME.overlay.mp4
+    hog: bool = False  # also write NAME.hog, the FHOG descriptors
+    aligned: bool = False  # also write the aligned faces into NAME_aligned/
+
+    @property
+    def independent(self) -> bool:
+        """Whether each fit stands for itself, without a median and an offline pass."""
+        return self.faces != "widest"

@@ -1,0 +1,343 @@
+"""CE-CLM: early termination, the fit with experts taught from one picture, and the stage on generated model files."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from auflow.errors import ModelError
+from auflow.models.ceclm import (
+    CECLM_MENU,
+    CeclmModels,
+    CenModel,
+    EarlyTermination,
+    load_ceclm_models,
+    read_early_termination,
+)
+from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer
+from auflow.models.clnf import load_clnf_models
+from auflow.models.manifest import load_ceclm_files
+from auflow.models.store import originals
+from auflow.stages.clnf import response_kernels
+from auflow.stages.clnf.ceclm import CeclmFaceModel, CoarseFit, search
+from auflow.stages.clnf.face_model import FaceState
+from auflow.stages.clnf.fitter import similarity
+from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker
+from auflow.stages.clnf.validator import LandmarkValidator
+
+files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "reference/cen_files.py")))
+
+RULE = EarlyTermination(np.array([1.0, 2.0]), np.array([0.0, 0.5]), np.array([-0.2, -0.1]))
+
+
+def f32(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
+def fits(*outcomes: tuple[float, int]) -> list[CoarseFit]:
+    """Coarse fits of the given (likelihood, view); tx tells which is which."""
+    return [
+        CoarseFit(f32([1, 0, 0, 0, k, 0]), f32([0]), likelihood, view) for k, (likelihood, view) in enumerate(outcomes)
+    ]
+
+
+class Fine:
+    """Stands for the fine fit: gives each start the likelihood said, and records the order."""
+
+    def __init__(self, likelihoods: dict[int, float] | None = None) -> None:
+        self.likelihoods = likelihoods or {}
+        self.asked: list[int] = []
+
+    def __call__(self, fit: CoarseFit) -> FaceState:
+        number = int(fit.params_global[4])
+        self.asked.append(number)
+        return FaceState(params_global=fit.params_global, likelihood=self.likelihoods.get(number, 0.0))
+
+
+def winner(state: FaceState) -> int:
+    return int(state.params_global[4])
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "view", "score", "passes"),
+    [
+        (-0.1, 0, -0.1, True),
+        (-0.2, 0, -0.2, False),  # at the cut-off is not above it
+        (-0.25, 1, 0.0, True),
+        (-0.35, 1, -0.2, False),
+    ],
+)
+def test_the_score_of_a_view_against_its_cutoff(likelihood, view, score, passes):
+    assert RULE.score(likelihood, view) == pytest.approx(score)
+    assert RULE.passes(RULE.score(likelihood, view), view) is passes
+
+
+def test_the_first_that_passes_ends_the_search():
+    tried = []
+
+    def starts():
+        for fit in fits((-1.0, 0), (-0.3, 0), (-0.15, 0), (-0.01, 0)):
+            tried.append(fit)
+            yield fit
+
+    fine = Fine()
+    assert winner(search(starts(), fine, RULE)) == 2
+    assert fine.asked == [2]
+    assert len(tried) == 3
+
+
+def test_the_three_of_the_highest_scores_go_on_and_the_likeliest_fine_fit_wins():
+    # scores -0.5, -0.9, -0.4 (view 1), -0.3, -0.7: the likelihood alone would rank them otherwise
+    coarse = fits((-0.5, 0), (-0.9, 0), (-0.45, 1), (-0.3, 0), (-0.6, 1))
+    fine = Fine({3: -0.4, 2: -0.2, 0: -0.3, 1: 5.0, 4: 5.0})
+    assert winner(search(coarse, fine, RULE)) == 2
+    assert fine.asked == [3, 2, 0]
+
+
+def test_of_equals_the_earlier_one_wins():
+    fine = Fine()
+    assert winner(search(fits(*[(-0.5, 0)] * 5), fine, RULE)) == 0
+    assert fine.asked == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_starts_all_go_on(count):
+    fine = Fine({0: -1.0, 1: -0.5})
+    assert winner(search(fits(*[(-0.5, 0)] * count), fine, RULE)) == count - 1
+
+
+def test_the_real_rule_of_seven_views(models_dir):
+    rule = read_early_termination((originals(models_dir) / CECLM_MENU).with_name("early_term_cen_of.txt"))
+    assert rule.weights.tolist() == [1.0, 1.005, 1.054, 0.976, 0.976, 1.054, 1.005]
+    assert rule.biases.tolist() == [0.0, 0.049, 0.121, -0.37, -0.37, 0.121, 0.049]
+    assert rule.cutoffs.tolist() == [-0.23, -0.2, -0.14, 0.26, 0.26, -0.14, -0.2]
+    for values in (rule.weights, rule.biases, rule.cutoffs):  # a view and its mirror image are judged alike
+        assert np.array_equal(values, values[list(files.MIRROR_VIEWS)])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("1 2 3 4", "got 4"), ("", "got 0"), ("1 2 x", "expected numbers"), ("1 nan 2", "finite")]
+)
+def test_a_rule_that_cannot_be_right_is_refused(tmp_path, text, says):
+    (tmp_path / "rule.txt").write_text(text)
+    with pytest.raises(ModelError, match=rf"rule\.txt: .*{says}"):
+        read_early_termination(tmp_path / "rule.txt")
+
+
+def taught(picture: np.ndarray, g: np.ndarray, p: np.ndarray, models: Any, pdm: Any) -> CeclmModels:
+    """CE-CLM with experts that know each landmark's surroundings in this picture: a normalised template each."""
+    base, shape = pdm.landmarks_px(g, p), pdm.shape_mm(p)
+    n = pdm.point_count
+    scales = []
+    for scale in (0.25, 0.35, 0.5, 1.0):
+        _, to_img = similarity(base, shape[: 2 * n] * np.float32(scale))
+        steps, area = np.empty((2, 11), np.int32), np.empty((11, 11), np.float32)
+        response_kernels.grid_steps(to_img[0, 0], -to_img[0, 1], steps)
+        experts = []
+        for i in range(n):
+            response_kernels.warp_patch(picture, to_img[0, 0], -to_img[0, 1], base[i], base[n + i], steps, area)
+            centred = area - area.mean()
+            column_by_column = (centred / max(float(np.linalg.norm(centred)), 1e-3)).T.reshape(-1)
+            weights = f32(np.concatenate([[0.0], 20 * column_by_column]))[:, None]
+            layer = DenseLayer(weights, f32([-16.0]), "sigmoid")
+            experts.append(CenPatchExpert(11, 11, (layer,), 1.0))
+        scales.append(
+            CenPatches(
+                scale, np.zeros((1, 3)), np.ones((1, n), np.bool_), np.arange(n, dtype=np.int32),
+                np.zeros(1, np.int32), (tuple(experts),),
+            )
+        )  # fmt: skip
+    rule = EarlyTermination(np.ones(1), np.zeros(1), np.full(1, -1.5))
+    return CeclmModels(CenModel(models.main.pdm, tuple(scales), rule), models.parts[1:], models.validator, ())
+
+
+@pytest.fixture(scope="module")
+def lesson(trace, models_dir, clnf_models, face_model) -> SimpleNamespace:
+    """A face of the traces, where it is, and a CE-CLM taught from it."""
+    events = trace("default")
+    gray = f32(np.load(events.folder / "f000001_gray.npy"))
+    frame = events.frames[1]
+    g, p = f32(frame["params_global"]), f32(frame["params_local"])
+    models = taught(gray, g, p, clnf_models, face_model.pdm)
+    return SimpleNamespace(gray=gray, g=g, p=p, models=models, model=CeclmFaceModel(models))
+
+
+def distance(model: CeclmFaceModel, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean distance of the landmarks of two parameter sets, pixels."""
+    gap = (model.pdm.landmarks_px(*a) - model.pdm.landmarks_px(*b)).reshape(2, -1)
+    return float(np.hypot(*gap).mean())
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("turn", [-0.06, 0.06])
+def test_experts_taught_from_a_picture_find_the_face_in_it_again(lesson, turn):
+    """Wrong order of pixels, positions, flips or signs would lead away from it."""
+    g = lesson.g + f32([0.02 * lesson.g[0], turn, -turn, turn, 5, -4])
+    p = lesson.p * np.float32(0.5)
+    before = distance(lesson.model, (g, p), (lesson.g, lesson.p))
+    outcome = lesson.model.main.fit(lesson.gray, (11, 9, 7, 5), g, p)
+    after = distance(lesson.model, (g, p), (lesson.g, lesson.p))
+    assert outcome.ok
+    assert before > 5
+    assert after < 0.7
+
+
+def starts_in(model: CeclmFaceModel, g: np.ndarray, p: np.ndarray) -> list[np.ndarray]:
+    """The 11 starts in the box of the face of these parameters."""
+    x, y = model.pdm.landmarks_px(g, p).reshape(2, -1)
+    box = f32([x.min(), y.min(), np.ptp(x), np.ptp(y)])
+    return [model.pdm.params_from_box(box, rotation) for rotation in HYPOTHESES_RAD]
+
+
+@pytest.mark.golden
+def test_the_best_of_the_starts_is_the_face_and_the_search_ends_there(lesson):
+    model = lesson.model
+    tried = []
+
+    def starts():
+        for start in starts_in(model, lesson.g, lesson.p):
+            tried.append(start)
+            yield start
+
+    state = model.best_of(lesson.gray, starts())
+    assert 1 <= len(tried) < 11
+    assert state.success
+    assert distance(model, (state.params_global, state.params_local), (lesson.g, lesson.p)) < 1.5
+    assert [part.name for part in state.parts] == ["left_eye_28", "right_eye_28"]
+
+
+@pytest.mark.golden
+def test_in_a_blank_picture_all_starts_are_tried_and_three_go_on(lesson, monkeypatch):
+    counts = {"coarse": 0, "fine": 0}
+
+    def counted(name: str):
+        plain = getattr(CeclmFaceModel, name)
+
+        def call(self, gray, start):
+            counts[name] += 1
+            return plain(self, gray, start)
+
+        return call
+
+    for name in counts:
+        monkeypatch.setattr(CeclmFaceModel, name, counted(name))
+    state = lesson.model.best_of(np.zeros_like(lesson.gray), starts_in(lesson.model, lesson.g, lesson.p))
+    assert counts == {"coarse": 11, "fine": 3}
+    assert not state.success
+
+
+@pytest.mark.golden
+def test_settings_and_windows_of_each_pass(lesson, monkeypatch):
+    model = lesson.model
+    asked: list[tuple[int, ...]] = []
+    plain = type(model.main).fit
+
+    def record(self, gray, windows, g, p):
+        if self is model.main:
+            asked.append(tuple(windows))
+        return plain(self, gray, windows, g, p)
+
+    monkeypatch.setattr(type(model.main).__mro__[1], "fit", record)
+    fit = model.coarse(lesson.gray, lesson.g)
+    model.fine(lesson.gray, fit)
+    model.fit(lesson.gray, lesson.g, lesson.p, tracking=False)
+    model.fit(lesson.gray, lesson.g, lesson.p, tracking=True)
+    held = [windows + (0,) * (4 - len(windows)) for windows in asked]
+    assert held == [(11, 0, 0, 0), (0, 9, 7, 5), (11, 9, 7, 5), (0, 9, 7, 0)]
+    assert [experts.scale for experts in model.main.experts] == [0.25, 0.35, 0.5, 1.0]
+    at = [model.main.settings.at_scale(scale) for scale in (0.25, 0.5, 1.0)]
+    assert at == [(2.25, 22.5, 0.0), (2.5, 7.5, 0.0), (2.75, 0.001, 0.0)]
+
+
+@pytest.fixture(scope="module")
+def store(models_dir, tmp_path_factory) -> Path:
+    """A store with OpenFace's menus and small files, and generated experts of few neurons."""
+    root = tmp_path_factory.mktemp("store")
+    folder = (originals(root) / CECLM_MENU).parent
+    source = (originals(models_dir) / CECLM_MENU).parent
+    for part in ("model_eye", "pdms"):
+        shutil.copytree(source / part, folder / part, copy_function=shutil.copyfile)
+    (folder / "patch_experts").mkdir()
+    (folder / "detection_validation").mkdir()
+    for extra in load_ceclm_files():
+        name = Path(extra.file.path).relative_to(Path(CECLM_MENU).parent)
+        if not extra.urls:
+            shutil.copyfile(source / name, folder / name)
+            continue
+        scale = float(name.name.split("_")[2])
+        made = files.real((122, 6, 4, 1), profile=35, scale=scale, seed=int(100 * scale))
+        made.write(folder / name)
+    shutil.copyfile(source / "tris_68.txt", folder / "tris_68.txt")
+    return root
+
+
+def test_the_menus_put_ceclm_together(store):
+    models = load_ceclm_models(store)
+    assert [patches.scale for patches in models.main.patches] == [0.25, 0.35, 0.5, 1.0]
+    assert (models.main.pdm.points, models.main.pdm.modes) == (68, 34)
+    assert [part.name for part in models.parts] == ["left_eye_28", "right_eye_28"]
+    assert len(models.validator.views) == len(models.triangulations) == 7
+
+
+def test_validator_and_pdm_are_those_of_the_menu(store, models_dir):
+    ours, clnf = load_ceclm_models(store), load_clnf_models(models_dir)
+    assert np.array_equal(ours.main.pdm.mean_shape, clnf.main.pdm.mean_shape)
+    assert [len(models.validator.views[0].layers) for models in (ours, clnf)] == [12, 9]
+
+
+@pytest.mark.golden
+def test_the_validator_of_ceclm_tells_a_face_from_its_surroundings(store, lesson):
+    validator = LandmarkValidator(load_ceclm_models(store).validator)
+    landmarks = lesson.model.pdm.landmarks_px(lesson.g, lesson.p)
+    assert validator.check(lesson.gray, landmarks, lesson.g) > 0.9
+    away = landmarks + np.repeat(f32([60, -50]), 68)
+    assert validator.check(lesson.gray, away, lesson.g) < 0.5
+
+
+def test_a_tracker_runs_on_it_and_repeats_itself(store):
+    """Random experts fit nothing; what counts is that every step runs, to the same bytes twice."""
+    rng = np.random.default_rng(0)
+    grays = [cv2.GaussianBlur(f32(rng.integers(0, 255, (240, 320))), (0, 0), 2) for _ in range(3)]
+    box = f32([[100, 60, 120, 120, 1]])
+    tracker = FaceTracker(CeclmFaceModel(load_ceclm_models(store)))
+
+    def run() -> list[np.ndarray]:
+        tracker.reset()
+        found = [tracker.process(gray, lambda: box) for gray in grays]
+        assert found[0].success
+        assert all(np.isfinite(result.state.landmarks_px).all() for result in found)
+        assert all(len(result.state.parts) == 2 for result in found)
+        assert all(0 <= result.state.confidence <= 1 for result in found)
+        return [result.state.landmarks_px for result in found]
+
+    assert all(np.array_equal(a, b) for a, b in zip(run(), run(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("main_ceclm_general.txt", "DetectionValidator", "Detector", "got Detector"),
+        ("main_ceclm_general.txt", "LandmarkDetector cen_general.txt\n", "", "expected a LandmarkDetector and"),
+        ("cen_general.txt", "PatchesCEN patch_experts/cen_patches_0.25", "PatchesX x", "got PatchesX"),
+        ("cen_general.txt", "EarlyTermination early_term_cen_of.txt", "", "expected a PDM, an EarlyTermination and"),
+        ("cen_general.txt", "pdms/In-the-wild_aligned_PDM_68", "model_eye/pdms/pdm_28_eye_3D_closed", "of 28 points"),
+        ("early_term_cen_of.txt", "1.000 1.005 1.054", "", "expected 6 views"),
+    ],
+)
+def test_broken_menus_are_refused(store, file, old, new, says):
+    path = (originals(store) / CECLM_MENU).with_name(file)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        with pytest.raises(ModelError, match=says):
+            load_ceclm_models(store)
+    finally:
+        path.write_text(text)
