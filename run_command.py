@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from auflow.errors import OutputError, UsageError
-from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Precision, StageSettings
+from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Model, Precision, StageSettings
 from auflow.threads import pin_threads
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ def _add_faces(run: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--images", action="store_true", help="each picture by itself, all its faces (FaceLandmarkImg): static AUs"
     )
+    faces.add_argument(
+        "--model", choices=get_args(Model), default="clnf", help="landmark model (default: clnf); ceclm is slower and"
+        " needs `auflow models fetch --with-ceclm`",
+    )  # fmt: skip
     faces.add_argument("--au-static", "-au_static", action="store_true", help="AU models without a running median")
     faces.add_argument("--wild", "-wild", action="store_true", help="search wider and longer: faces in unusual poses")
     faces.add_argument(
@@ -192,7 +196,7 @@ def _checked_options(parsed: argparse.Namespace) -> RunOptions:
         quiet=parsed.quiet,
     )
     check_outputs(options)
-    store.require(options.models_root)
+    (store.require_ceclm if options.settings.model == "ceclm" else store.require)(options.models_root)
     _prepare_folder(options.output_dir)
     return options
 
@@ -200,12 +204,15 @@ def _checked_options(parsed: argparse.Namespace) -> RunOptions:
 def _settings(parsed: argparse.Namespace) -> StageSettings:
     if parsed.boxes is not None and not parsed.images:
         raise UsageError("--boxes goes with --images: in a video the faces are followed from frame to frame")
+    if parsed.wild and parsed.model == "ceclm":
+        raise UsageError("--wild is for the clnf model: CE-CLM has no such settings")
     given = (parsed.fx, parsed.fy, parsed.cx, parsed.cy)
     if any(value is not None for value in given) and None in given:
         raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")
     faces: Faces = "all" if parsed.multi_face else "pictures" if parsed.images else "widest"
     switches = tuple(group for group in COLUMN_CHOICES if group in (parsed.switches or ()))
     return StageSettings(
+        model=parsed.model,
         faces=faces,
         wild=parsed.wild,
         camera=None if None in given else given,

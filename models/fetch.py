@@ -130,9 +130,10 @@ def _follow_links(root: Path, linked: list[CeclmFile], sources: Sources, progres
         report = partial(_report, progress, extra.file.path, done, total)
         reasons = _follow(root, extra, sources, hosts, report)
         if len(reasons) == len(extra.urls):
-            failed[extra.file] = reasons
-        for reason in reasons:
-            progress.note(reason)
+            failed[extra.file] = reasons  # told at the end
+        else:
+            for reason in reasons:
+                progress.note(reason)
         done += extra.file.size
     if failed:
         raise ModelError(_by_hand(root, failed))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COLUMN_CHOICES", "Columns", "Faces", "Precision", "StageSettings"]
+__all__ = ["COLUMN_CHOICES", "Columns", "Faces", "Model", "Precision", "StageSettings"]
 
 Precision = Literal["openface", "full"]
+Model = Literal["clnf", "ceclm"]
 Faces = Literal["widest", "all", "pictures"]
 Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
 COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")
@@ -17,6 +18,7 @@ COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks
 class StageSettings:
     """The settings of all stages of a run."""
 
+    model: Model = "clnf"  # landmark model: CLNF, or CE-CLM, whose files come separately
     faces: Faces = "widest"  # follow the widest face, follow up to four, or take every face of each picture by itself
     wild: bool = False  # search wider and longer for a face
     camera: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels; None is a guess by the size

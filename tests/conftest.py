@@ -51,6 +51,17 @@ def models_dir(monkeypatch_session: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ceclm_dir(models_dir: Path) -> Path:
+    """A model store that also has the small files of CE-CLM (menus, validator); the large ones are made by tests."""
+    from auflow.models.store import originals
+
+    menu = originals(models_dir) / "lib" / "local" / "LandmarkDetector" / "model" / "main_ceclm_general.txt"
+    if not menu.is_file():
+        pytest.skip("no CE-CLM menus in the model store: they come with `auflow models fetch --with-ceclm`")
+    return models_dir
+
+
+@pytest.fixture(scope="session")
 def monkeypatch_session():
     """A monkeypatch that lasts for the whole session."""
     with pytest.MonkeyPatch.context() as patch:

@@ -52,11 +52,10 @@ class CeclmFaceModel(FaceModel):
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part) for part in models.parts]
-        # The parent's tuple has three scales.
-        self._windows_initial = _WINDOWS_INITIAL  # type: ignore[assignment]
+        self._windows_initial = _WINDOWS_INITIAL
         # The same model (nothing is copied) that leaves out the coarsest scale.
         self._finer = copy.copy(self)
-        self._finer._windows_initial = _WINDOWS_FINE  # type: ignore[assignment]
+        self._finer._windows_initial = _WINDOWS_FINE
         self._rule = models.main.early_termination
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,10 +60,19 @@ class FaceModel:
 
     def __init__(self, models: ClnfModels, *, wild: bool = False) -> None:
         self.main = LandmarkFitter(models.main, _WILD if wild else FitSettings())
-        self._windows_initial = _WINDOWS_WILD if wild else _WINDOWS_INITIAL
+        self._windows_initial: tuple[int, ...] = _WINDOWS_WILD if wild else _WINDOWS_INITIAL
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part) for part in models.parts]
+
+    def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
+        """The likeliest fit of several starts, each the global parameters (6,) of a mean shape.
+
+        The validator has no say in which.
+        """
+        local = np.zeros(self.pdm.mode_count, np.float32)
+        fits = (self.fit(gray, params_global, local, tracking=False) for params_global in starts)
+        return max(fits, key=lambda state: state.likelihood)
 
     def fit(self, gray: Floats, params_global: Floats, params_local: Floats, *, tracking: bool) -> FaceState:
         """Fit from the given start (left unchanged): gray (h, w) float32, parameters (6,) and (34,) float32.

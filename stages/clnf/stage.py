@@ -30,7 +30,7 @@ class ClnfStage:
 
     def __init__(self, models_root: Path, settings: StageSettings | None = None) -> None:
         self._settings = settings or StageSettings()
-        self._model = FaceModel(load_clnf_models(models_root), wild=self._settings.wild)
+        self._model = _face_model(models_root, self._settings)
         self._tracker = _tracker(self._model, self._settings)
 
     def reset(self, info: SourceInfo | None = None) -> None:
@@ -88,6 +88,16 @@ class ClnfStage:
             eyes_px=_side_by_side([part.landmarks_px for part, _ in eyes], 2),
             eyes_mm=_side_by_side([mm for _, mm in eyes], 3),
         )
+
+
+def _face_model(models_root: Path, settings: StageSettings) -> FaceModel:
+    if settings.model == "ceclm":
+        # 430 MB of experts are mapped, and their module loaded, only here.
+        from auflow.models.ceclm import load_ceclm_models
+        from auflow.stages.clnf.ceclm import CeclmFaceModel
+
+        return CeclmFaceModel(load_ceclm_models(models_root))
+    return FaceModel(load_clnf_models(models_root), wild=settings.wild)
 
 
 def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | PictureFitter | SingleTracker:

@@ -53,11 +53,8 @@ class TrackResult:
 
 
 def best_start(model: FaceModel, gray: Floats, box: Floats) -> FaceState:
-    """The likeliest fit of the 11 head rotations in box [x, y, w, h]; the validator has no say in which."""
-    pdm = model.pdm
-    local = np.zeros(pdm.mode_count, np.float32)
-    fits = (model.fit(gray, pdm.params_from_box(box, rotation), local, tracking=False) for rotation in HYPOTHESES_RAD)
-    return max(fits, key=lambda state: state.likelihood)
+    """The best fit of the 11 head rotations in box [x, y, w, h], as the model judges."""
+    return model.best_of(gray, (model.pdm.params_from_box(box, rotation) for rotation in HYPOTHESES_RAD))
 
 
 class FaceTracker:

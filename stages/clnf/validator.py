@@ -72,8 +72,8 @@ class _PackedView:
     def _load_layers(self, view: ValidatorView) -> None:
         kinds = [type(layer) for layer in view.layers]
         block = [Convolution, Relu, MaxPooling]
-        if kinds != [*block, *block, FullyConnected, Relu, FullyConnected]:
-            raise ModelError(f"validator: expected two convolution blocks and two dense layers, got {kinds}")
+        if kinds[-3:] != [FullyConnected, Relu, FullyConnected] or kinds[:-3] != block * kinds.count(Convolution):
+            raise ModelError(f"validator: expected convolution blocks and two dense layers, got {kinds}")
         self._convolutions = [
             (np.ascontiguousarray(layer.weights, np.float32), np.ascontiguousarray(layer.biases, np.float32))
             for layer in view.layers

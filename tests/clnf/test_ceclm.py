@@ -113,8 +113,8 @@ def test_fewer_than_three_starts_all_go_on(count):
     assert winner(search(fits(*[(-0.5, 0)] * count), fine, RULE)) == count - 1
 
 
-def test_the_real_rule_of_seven_views(models_dir):
-    rule = read_early_termination((originals(models_dir) / CECLM_MENU).with_name("early_term_cen_of.txt"))
+def test_the_real_rule_of_seven_views(ceclm_dir):
+    rule = read_early_termination((originals(ceclm_dir) / CECLM_MENU).with_name("early_term_cen_of.txt"))
     assert rule.weights.tolist() == [1.0, 1.005, 1.054, 0.976, 0.976, 1.054, 1.005]
     assert rule.biases.tolist() == [0.0, 0.049, 0.121, -0.37, -0.37, 0.121, 0.049]
     assert rule.cutoffs.tolist() == [-0.23, -0.2, -0.14, 0.26, 0.26, -0.14, -0.2]
@@ -257,11 +257,11 @@ def test_settings_and_windows_of_each_pass(lesson, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def store(models_dir, tmp_path_factory) -> Path:
+def store(ceclm_dir, tmp_path_factory) -> Path:
     """A store with OpenFace's menus and small files, and generated experts of few neurons."""
     root = tmp_path_factory.mktemp("store")
     folder = (originals(root) / CECLM_MENU).parent
-    source = (originals(models_dir) / CECLM_MENU).parent
+    source = (originals(ceclm_dir) / CECLM_MENU).parent
     for part in ("model_eye", "pdms"):
         shutil.copytree(source / part, folder / part, copy_function=shutil.copyfile)
     (folder / "patch_experts").mkdir()

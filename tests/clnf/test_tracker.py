@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auflow.stages.clnf.face_model import FaceState
+from auflow.stages.clnf.face_model import FaceModel, FaceState
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker, TrackResult, widest
 
 BOX = np.array([[10, 20, 30, 40, 0.9]], np.float32)
@@ -37,6 +37,8 @@ class Script:
     started: Callable[[int], list[tuple[float, float]]] = lambda frame: [(0.0, 0.9)]  # (likelihood, certainty) of each
     calls: list[tuple[int, str, bool, np.ndarray]] = field(default_factory=list)
     pdm: BoxPdm = field(default_factory=BoxPdm)
+
+    best_of = FaceModel.best_of
 
     def fit(self, gray: np.ndarray, g: np.ndarray, p: np.ndarray, *, tracking: bool) -> FaceState:
         frame = int(gray[0, 0])
@@ -260,6 +262,8 @@ def test_no_box_is_no_face():
 
 class Replay:
     """Stands for FaceModel: gives what the C++ program's fits gave, and checks that it was asked as they were."""
+
+    best_of = FaceModel.best_of
 
     def __init__(self, events: Any, pdm: Any) -> None:
         self.events, self.pdm = events, pdm

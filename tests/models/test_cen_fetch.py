@@ -78,18 +78,18 @@ def held(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_list_of_files_names_what_the_menus_name(models_dir):
+def test_the_list_of_files_names_what_the_menus_name(ceclm_dir):
     """Every file of main_ceclm_general.txt is in one of the two lists, and no more than those."""
     extras = {extra.file.path for extra in load_ceclm_files()}
     base = "lib/local/LandmarkDetector/model/"
     named = {base + "main_ceclm_general.txt"}
     for menu in ("main_ceclm_general.txt", "cen_general.txt"):
-        text = (originals(models_dir) / base / menu).read_text(encoding="ascii")
+        text = (originals(ceclm_dir) / base / menu).read_text(encoding="ascii")
         named |= {base + line.split()[1] for line in text.splitlines() if line.strip()}
     assert named - {file.path for file in load_manifest()} == extras
     for extra in load_ceclm_files():
         if not extra.urls:
-            assert store.damage_of(models_dir, extra.file) is None
+            assert store.damage_of(ceclm_dir, extra.file) is None
         assert len(extra.file.sha256) == 64
         assert all(url.startswith("https://") for url in extra.urls)
         assert len(extra.urls) == (2 if extra.file.path.endswith(".dat") else 0)
