@@ -105,6 +105,7 @@ class Supervisor:
         self._phase = _Phase.RUNNING
         self._deadline_s = float("inf")
         self._all_connected = False
+        self._ready_s = 0.0
         self._suspicion: tuple[m.Fault, float] | None = None
         self._summaries: dict[int, StreamSummary] = {}
         self.error: AuflowError | None = None
@@ -153,6 +154,7 @@ class Supervisor:
             state.waits_for_warm_up = True
         else:
             state.ready = True
+            self._ready_s = at_s  # in the end that of the last worker: loading is not an input's time
         if self._phase is not _Phase.STOPPING:
             actions += self._grant_warm_up()
         return actions + self._feed(at_s)
@@ -226,7 +228,7 @@ class Supervisor:
             frames=written.frames if written else 0,
             successes=written.successes if written else 0,
             corrupt_frames=written.corrupt if written else 0,
-            seconds=at_s - stream.began_s if stream.began_s else 0.0,
+            seconds=at_s - max(stream.began_s, self._ready_s) if stream.began_s else 0.0,
             interrupted=written.interrupted if written else interrupted,
             error=error,
             exit_code=written.exit_code if written else 0 if error is None else InputError.exit_code,

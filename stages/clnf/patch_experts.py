@@ -74,11 +74,12 @@ def _pack(experts: tuple[CcnfPatchExpert | None, ...]) -> PackedExperts:
 def _sigmas(experts: tuple[CcnfPatchExpert | None, ...], components: Floats | None, window: int) -> Floats:
     count = window * window
     out = np.zeros((len(experts), count, count), np.float32)
-    for i, e in enumerate(experts):
-        if e is None:
-            continue
-        precision = np.eye(count) * e.alphas.sum()
-        if components is not None and e.betas.size:
-            precision += np.tensordot(e.betas, components[: e.betas.size].astype(np.float64), axes=1)
-        out[i] = np.linalg.inv(2 * precision)
+    present = [(i, e) for i, e in enumerate(experts) if e is not None]
+    if not present:
+        return out
+    precision = np.eye(count) * np.array([e.alphas.sum() for _, e in present])[:, None, None]
+    if components is not None and len(components):
+        betas = np.stack([e.betas for _, e in present])
+        precision += (betas @ components.reshape(len(components), -1)).reshape(-1, count, count)
+    out[[i for i, _ in present]] = np.linalg.inv(2 * precision)
     return out

@@ -15,8 +15,9 @@ from auflow.stages.clnf.camera import Camera, head_pose, landmarks_in_space, rot
 from auflow.stages.clnf.face_model import FaceModel, FaceState
 from auflow.stages.clnf.gaze import eye_gaze, gaze_angles
 from auflow.stages.clnf.multi import MultiTracker, SingleTracker
-from auflow.stages.clnf.pictures import PictureFitter, read_boxes
+from auflow.stages.clnf.pictures import PictureFitter
 from auflow.stages.clnf.tracker import FaceTracker
+from auflow.stages.decode.boxes import read_boxes
 from auflow.stages.records import FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 
@@ -114,8 +115,8 @@ def _side_by_side(shapes: list[NDArray[np.float32]], axes: int) -> NDArray[np.fl
 
 
 def warm_up(models_root: Path) -> None:
-    """Compile (or load from the cache) every kernel with production types: one start and one tracked frame."""
-    stage = ClnfStage(models_root)
+    """Compile (or load from the cache) every kernel with production types: one wide fit and one narrow one."""
+    stage = ClnfStage(models_root, StageSettings(faces="all"))
     picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     box = np.array([[100, 60, 120, 120, 1]], np.float32)
     for index in (1, 2):

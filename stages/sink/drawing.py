@@ -13,6 +13,7 @@ __all__ = ["draw_face", "draw_panel", "panel_width_px"]
 
 Colour = tuple[int, int, int]  # BGR
 Picture = NDArray[np.uint8]
+Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels of the frame
 
 PANEL: Colour = (34, 28, 24)
 TRACK: Colour = (62, 54, 48)
@@ -44,17 +45,18 @@ MAX_INTENSITY = 5.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_face(picture: Picture, fit: FaceFit, *, scale: float = 1.0) -> None:
+def draw_face(picture: Picture, fit: FaceFit, *, scale: float = 1.0, camera: Camera | None = None) -> None:
     """Draw the landmarks and the head's box of one face.
 
     Parameters
     ----------
     picture : (h, w, 3) uint8 BGR, drawn on
     scale : how much larger `picture` is than the frame that was fitted
+    camera : what the fit's pose is of; None is OpenFace's guess by the frame's size
     """
     height, width = picture.shape[:2]
     thickness = max(1, round(min(height, width) / 480))
-    _draw_box(picture, fit.pose, scale, thickness)
+    _draw_box(picture, fit.pose, scale, camera or _guessed(width / scale, height / scale), thickness)
     points = scale * fit.landmarks_px.reshape(2, -1).T
     for indices, closed in LINES:
         line = _fixed(points[list(indices)])
@@ -64,14 +66,17 @@ def draw_face(picture: Picture, fit: FaceFit, *, scale: float = 1.0) -> None:
         cv2.circle(picture, (int(x), int(y)), radius, POINT, -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _draw_box(picture: Picture, pose: NDArray[np.float64], scale: float, thickness: int) -> None:
-    height, width = (size / scale for size in picture.shape[:2])
+def _guessed(width: float, height: float) -> Camera:
+    focal_px = 500 * (width / 640 + height / 480) / 2
+    return focal_px, focal_px, width / 2, height / 2
+
+
+def _draw_box(picture: Picture, pose: NDArray[np.float64], scale: float, camera: Camera, thickness: int) -> None:
     sides = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
     corners = HEAD_MM[sides, np.arange(3)] @ _rotation(pose[3:]).T + pose[:3]
     if corners[:, 2].min() <= 1.0:
         return  # not in front of the camera: no picture of it
-    focal_px = 500 * (width / 640 + height / 480) / 2
-    image = _fixed(corners[:, :2] / corners[:, 2:] * focal_px * scale + np.multiply(scale, (width / 2, height / 2)))
+    image = _fixed(scale * (corners[:, :2] / corners[:, 2:] * camera[:2] + camera[2:]))
     for a in range(8):
         for b in range(a + 1, 8):
             if np.count_nonzero(sides[a] != sides[b]) == 1:

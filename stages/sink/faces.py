@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,26 +62,50 @@ class HogSink:
 
 
 class AlignedFaces:
-    """Writes one aligned face a row, as NAME_aligned/frame_det_FF_NNNNNN.bmp (face id and frame).
+    """Writes one aligned face a row into NAME_aligned/, under OpenFace's names.
 
-    Faces of an earlier run in the same folder are removed first.
+    frame_det_FF_NNNNNN.bmp has face id and frame; of a picture by itself, face_det_NNNNNN.bmp the face's number.
+    They wait in a hidden folder until `finish`, which also removes the faces of an earlier run.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written (also from every method).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pictures: bool = False) -> None:
         self._folder = folder
+        self._pictures = pictures
+        self._temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
         with _writing(folder):
-            folder.mkdir(exist_ok=True)
-            for old in folder.glob("frame_det_*.bmp"):
-                old.unlink()
+            self._temporary.mkdir()
 
     def add(self, index: int, face_id: int, aligned: NDArray[np.uint8]) -> None:
         """Write one face (112, 112, 3) uint8 BGR."""
-        path = self._folder / f"frame_det_{face_id:02d}_{index:06d}.bmp"
+        name = f"face_det_{face_id:06d}.bmp" if self._pictures else f"frame_det_{face_id:02d}_{index:06d}.bmp"
         done, data = cv2.imencode(".bmp", aligned)
         if not done:
-            raise OutputError(f"{path}: this face cannot be encoded as a BMP picture")
-        with _writing(path):
-            path.write_bytes(data.tobytes())
+            raise OutputError(f"{self._folder / name}: this face cannot be encoded as a BMP picture")
+        with _writing(self._folder):
+            (self._temporary / name).write_bytes(data.tobytes())
+
+    def finish(self, *, interrupted: bool = False) -> Path:
+        """Give the folder its name; NAME.partial_aligned when the stream was interrupted."""
+        folder = self._folder
+        if interrupted:
+            folder = folder.with_name(f"{folder.name.removesuffix('_aligned')}.partial_aligned")
+        with _writing(folder):
+            folder.mkdir(exist_ok=True)
+            for old in (*folder.glob("frame_det_*.bmp"), *folder.glob("face_det_*.bmp")):
+                old.unlink()
+            for face in self._temporary.iterdir():
+                os.replace(face, folder / face.name)
+            self._temporary.rmdir()
+        return folder
+
+    def discard(self) -> None:
+        """Leave nothing; without effect after `finish`."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def read_hog(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -40,6 +40,7 @@ class OverlaySink:
     ----------
     path : of the video; its folder exists
     info : size and rate of the stream that will be shown
+    camera : fx, fy, cx, cy in pixels that the head poses are of; None is OpenFace's guess by the size
 
     Raises
     ------
@@ -47,8 +48,11 @@ class OverlaySink:
         The file cannot be written (also from every method).
     """
 
-    def __init__(self, path: Path, info: SourceInfo) -> None:
+    def __init__(
+        self, path: Path, info: SourceInfo, camera: tuple[float, float, float, float] | None = None
+    ) -> None:
         self._path = path
+        self._camera = camera
         self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         self._step = round(1 / (TIME_BASE * Fraction(info.fps or IMAGES_FPS).limit_denominator(1001)))
         self._timed = info.kind == "video"
@@ -71,7 +75,7 @@ class OverlaySink:
         cv2.resize(frame.bgr, self._size, dst=picture, interpolation=cv2.INTER_CUBIC)
         for fit in fits:
             if fit.success:
-                draw_face(picture, fit, scale=width / frame.bgr.shape[1])
+                draw_face(picture, fit, scale=width / frame.bgr.shape[1], camera=self._camera)
         shown_face = next(((fit, au) for fit, au in zip(fits, aus, strict=True) if fit.success), None)
         draw_panel(self._canvas[:, width:], frame, shown_face)
         shown = av.VideoFrame.from_ndarray(self._canvas, format="bgr24")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auflow.errors import OutputError
 from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink.csv_sink import CsvSink
@@ -35,14 +36,25 @@ class ResultSink:
 
     def __init__(self, output: Path, settings: StageSettings, info: SourceInfo) -> None:
         self._csv = CsvSink(output, settings)
-        self._hog = HogSink(hog_path(output)) if settings.hog else None
-        self._aligned = AlignedFaces(aligned_dir(output)) if settings.aligned else None
+        self._hog: HogSink | None = None
+        self._aligned: AlignedFaces | None = None
         self._overlay: OverlaySink | None = None
+        try:
+            self._open(output, settings, info)
+        except OutputError:
+            self.discard()
+            raise
+
+    def _open(self, output: Path, settings: StageSettings, info: SourceInfo) -> None:
+        if settings.hog:
+            self._hog = HogSink(hog_path(output))
+        if settings.aligned:
+            self._aligned = AlignedFaces(aligned_dir(output), pictures=settings.faces == "pictures")
         if settings.overlay:
             # FFmpeg's libraries are loaded only here.
             from auflow.stages.sink.overlay import OverlaySink
 
-            self._overlay = OverlaySink(overlay_path(output), info)
+            self._overlay = OverlaySink(overlay_path(output), info, settings.camera)
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the faces of one frame."""
@@ -58,13 +70,13 @@ class ResultSink:
     def finish(self, table: AuTable, *, interrupted: bool = False) -> Path:
         """Complete every file; returns the path of the CSV."""
         path = self._csv.finish(table, interrupted=interrupted)
-        for sink in (self._hog, self._overlay):
+        for sink in (self._hog, self._aligned, self._overlay):
             if sink is not None:
                 sink.finish(interrupted=interrupted)
         return path
 
     def discard(self) -> None:
         """Leave no half file; without effect after `finish`."""
-        for sink in (self._csv, self._hog, self._overlay):
+        for sink in (self._csv, self._hog, self._aligned, self._overlay):
             if sink is not None:
                 sink.discard()

@@ -89,9 +89,9 @@ def test_a_run_from_start_to_end(game: Game) -> None:
     assert game(m.Connected("sink-0")) == [RemoveRunDir()]
     assert game(m.Ready("decode-0")) == [Send("decode-0", m.Assign(0, "0.mp4", "0.csv"))]
     assert game(m.StreamOpened("decode-0", 0, info("0.mp4"))) == [Started(info("0.mp4"))]
-    began = game.now
     for name in ("clnf-0", "au-0", "detect-0", "sink-0"):
         assert game(m.Ready(name)) == []
+    began = game.now  # the time in which the others still loaded is not the input's
     assert game(m.Beat("clnf-0", 5, 0, 5)) == []  # only what has left the sink counts
     assert game(m.Beat("sink-0", 4, 0, 4)) == [Advanced("0.mp4", 4)]
     assert game(m.Beat("sink-0", 4, 0, 4)) == []
@@ -99,7 +99,7 @@ def test_a_run_from_start_to_end(game: Game) -> None:
     finished, *exits = game(written(0))
     assert exits == [Send(name, m.Exit()) for name in LANE]
     assert isinstance(finished, Finished)
-    assert finished.summary.seconds == pytest.approx(game.now - began + 0.1)
+    assert finished.summary.seconds == pytest.approx(game.now - began)
     assert game(m.Beat("sink-0", 10, 0, 10)) == []
     game.all_exit()
     assert game.supervisor.done
