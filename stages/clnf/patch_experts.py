@@ -11,7 +11,7 @@ from auflow.stages.clnf import response_kernels as kernels
 __all__ = ["PackedExperts", "PatchExperts"]
 
 Floats = NDArray[np.float32]
-PackedExperts = tuple[Floats, Floats, Floats, Floats]
+PackedExperts = tuple[NDArray[np.int32], tuple[Floats, Floats, Floats, Floats]]
 
 _ALPHA_FLOOR = 1e-4  # neurons below it are left out, as in OpenFace
 
@@ -34,7 +34,7 @@ class PatchExperts:
         return int(np.argmin((away * away).sum(axis=1)))
 
     def experts(self, view: int) -> PackedExperts:
-        """(weights (n, k, 121), weight sums (n, k), biases (n, k), two alphas (n, k)) of one view."""
+        """The experts of one view as the kernels want them: points of each group of lanes, and their numbers."""
         if view not in self._experts:
             self._experts[view] = _pack(self._patches.experts[view])
         return self._experts[view]
@@ -50,25 +50,29 @@ class PatchExperts:
         """Response maps (n, window, window) float32 around points_px (2n,) of image (h, w) float32."""
         n = points_px.size // 2
         out = np.zeros((n, window, window), np.float32)
-        kernels.response_maps(
-            image, points_px, to_img, self.visible[view], self.experts(view), self.sigmas(view, window), out
-        )
+        order, numbers = self.experts(view)
+        kernels.response_maps(image, points_px, to_img, order, numbers, self.sigmas(view, window), out)
         return out
 
 
 def _pack(experts: tuple[CcnfPatchExpert | None, ...]) -> PackedExperts:
     neurons = max((e.alphas.size for e in experts if e is not None), default=0)
-    n = len(experts)
-    weights = np.zeros((n, neurons, kernels.TAPS), np.float32)
-    biases, two_alphas = np.zeros((n, neurons), np.float32), np.zeros((n, neurons), np.float32)
-    for i, e in enumerate(experts):
-        if e is None:
-            continue
-        k = e.alphas.size
-        weights[i, :k] = e.weights.reshape(k, -1) * e.norm_weights[:, None]
-        biases[i, :k] = e.biases
-        two_alphas[i, :k] = np.where(e.alphas > _ALPHA_FLOOR, 2 * e.alphas, 0)
-    return weights, weights.sum(axis=2, dtype=np.float64).astype(np.float32), biases, two_alphas
+    present = [i for i, e in enumerate(experts) if e is not None]
+    groups, lanes = -(-len(present) // kernels.LANES), kernels.LANES
+    order = np.full((groups, lanes), -1, np.int32)
+    order.reshape(-1)[: len(present)] = present
+    weights = np.zeros((groups, neurons, kernels.TAPS, lanes), np.float32)
+    sums, biases, two_alphas = np.zeros((3, groups, neurons, lanes), np.float32)
+    for place, i in enumerate(present):
+        e = experts[i]
+        assert e is not None
+        g, lane, k = place // lanes, place % lanes, e.alphas.size
+        taps = e.weights.reshape(k, -1) * e.norm_weights[:, None]
+        weights[g, :k, :, lane] = taps
+        sums[g, :k, lane] = taps.astype(np.float32).sum(axis=1, dtype=np.float64)
+        biases[g, :k, lane] = e.biases
+        two_alphas[g, :k, lane] = np.where(e.alphas > _ALPHA_FLOOR, 2 * e.alphas, 0)
+    return order, (weights.reshape(groups, neurons, -1), sums, biases, two_alphas)
 
 
 def _sigmas(experts: tuple[CcnfPatchExpert | None, ...], components: Floats | None, window: int) -> Floats:

@@ -17,6 +17,7 @@ F0 = np.float32(0.0)
 F1 = np.float32(1.0)
 SUPPORT = 11  # side of an expert's convolution window
 TAPS = SUPPORT * SUPPORT
+LANES = 32  # landmarks that are worked on side by side
 _FRACTION_BITS = 5  # OpenCV interpolates at 1/32 px ...
 _EXTRA_BITS = 5  # ... and steps through the row at 1/1024 px
 _ONE = 1 << (_FRACTION_BITS + _EXTRA_BITS)
@@ -132,27 +133,109 @@ def window_statistics(area, mean, inverse_norm):
             q -= squares[column]
 
 
-@njit(cache=True, nogil=True, fastmath=CONTRACT)
-def convolve(area, weights, out):
-    """Correlate area (s, s) with weights (TAPS,): out is flat with row stride s; its row ends hold no result.
-
-    The sums run over whole stretches of the flat area, one row of taps at a time, so that the inner loop is
-    long, has no jump and needs its accumulator once per 11 products.
-    """
-    side = area.shape[0]
+@njit(cache=True, nogil=True)
+def lane_statistics(area, side, mean, inverse_norm):
+    """`window_statistics` of LANES patches side by side: area (s * s * LANES), results (w * w * LANES), all flat."""
     window = side - SUPPORT + 1
-    count = (window - 1) * side + window
-    flat = area.reshape(-1)
-    for q in range(count):
-        out[q] = F0
-    for i in range(SUPPORT):
-        w = weights[i * SUPPORT : (i + 1) * SUPPORT]
-        w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]
-        r = flat[i * side : i * side + count + SUPPORT - 1]
-        for q in range(count):
-            left = w0 * r[q] + w1 * r[q + 1] + w2 * r[q + 2] + w3 * r[q + 3] + w4 * r[q + 4] + w5 * r[q + 5]
-            right = w6 * r[q + 6] + w7 * r[q + 7] + w8 * r[q + 8] + w9 * r[q + 9] + w10 * r[q + 10]
-            out[q] += left + right
+    centre, s, q = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    sums, squares = np.zeros((side, LANES)), np.zeros((side, LANES))
+    for place in range(side * side):
+        part = area[place * LANES : (place + 1) * LANES]
+        for lane in range(LANES):
+            centre[lane] += part[lane]
+    for lane in range(LANES):
+        centre[lane] /= side * side
+    for row in range(side):
+        top = row - SUPPORT + 1
+        for column in range(side):
+            place = row * side + column
+            part = area[place * LANES : (place + 1) * LANES]
+            total, square = sums[column], squares[column]
+            for lane in range(LANES):
+                v = np.float32(part[lane] - centre[lane])
+                part[lane] = v
+                total[lane] += v
+                square[lane] += np.float64(v) * v
+            if top > 0:
+                gone = area[(place - SUPPORT * side) * LANES : (place - SUPPORT * side + 1) * LANES]
+                for lane in range(LANES):
+                    total[lane] -= gone[lane]
+                    square[lane] -= np.float64(gone[lane]) * gone[lane]
+        if top < 0:
+            continue
+        s[:] = 0.0
+        q[:] = 0.0
+        for column in range(side):
+            enters, enters2 = sums[column], squares[column]
+            for lane in range(LANES):
+                s[lane] += enters[lane]
+                q[lane] += enters2[lane]
+            left = column - SUPPORT + 1
+            if left < 0:
+                continue
+            place = top * window + left
+            m, n = mean[place * LANES : (place + 1) * LANES], inverse_norm[place * LANES : (place + 1) * LANES]
+            leaves, leaves2 = sums[left], squares[left]
+            for lane in range(LANES):
+                average = s[lane] / TAPS
+                variance = q[lane] - s[lane] * average
+                m[lane] = average
+                n[lane] = 1.0 / np.sqrt(variance) if variance > 1e-9 * TAPS else 1.0
+                s[lane] -= leaves[lane]
+                q[lane] -= leaves2[lane]
+
+
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
+def convolve(area, side, weights, out):
+    """Correlate LANES patches with a neuron each: area (s * s * LANES), weights (TAPS * LANES), out (w * w * LANES).
+
+    One point of 32 landmarks a vector: no lane is wasted on the ends of short rows. Three neighbouring results share
+    their 13 inputs; the last three of a row are computed again where the window is no multiple of three.
+    """
+    window = side - SUPPORT + 1
+    for row in range(window):
+        for start in range(0, window, 3):
+            column = min(start, window - 3)
+            c = out[(row * window + column) * LANES : (row * window + column + 3) * LANES]
+            for q in range(3 * LANES):
+                c[q] = F0
+            for i in range(SUPPORT):
+                a = area[((row + i) * side + column) * LANES : ((row + i) * side + column + SUPPORT + 2) * LANES]
+                w = weights[i * SUPPORT * LANES : (i + 1) * SUPPORT * LANES]
+                for lane in range(LANES):
+                    x0 = a[lane]
+                    x1 = a[1 * LANES + lane]
+                    x2 = a[2 * LANES + lane]
+                    x3 = a[3 * LANES + lane]
+                    x4 = a[4 * LANES + lane]
+                    x5 = a[5 * LANES + lane]
+                    x6 = a[6 * LANES + lane]
+                    x7 = a[7 * LANES + lane]
+                    x8 = a[8 * LANES + lane]
+                    x9 = a[9 * LANES + lane]
+                    x10 = a[10 * LANES + lane]
+                    x11 = a[11 * LANES + lane]
+                    x12 = a[12 * LANES + lane]
+                    w0 = w[lane]
+                    w1 = w[1 * LANES + lane]
+                    w2 = w[2 * LANES + lane]
+                    w3 = w[3 * LANES + lane]
+                    w4 = w[4 * LANES + lane]
+                    w5 = w[5 * LANES + lane]
+                    w6 = w[6 * LANES + lane]
+                    w7 = w[7 * LANES + lane]
+                    w8 = w[8 * LANES + lane]
+                    w9 = w[9 * LANES + lane]
+                    w10 = w[10 * LANES + lane]
+                    left = w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3 + w4 * x4 + w5 * x5
+                    right = w6 * x6 + w7 * x7 + w8 * x8 + w9 * x9 + w10 * x10
+                    c[lane] += left + right
+                    left = w0 * x1 + w1 * x2 + w2 * x3 + w3 * x4 + w4 * x5 + w5 * x6
+                    right = w6 * x7 + w7 * x8 + w8 * x9 + w9 * x10 + w10 * x11
+                    c[LANES + lane] += left + right
+                    left = w0 * x2 + w1 * x3 + w2 * x4 + w3 * x5 + w4 * x6 + w5 * x7
+                    right = w6 * x8 + w7 * x9 + w8 * x10 + w9 * x11 + w10 * x12
+                    c[2 * LANES + lane] += left + right
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
@@ -178,63 +261,81 @@ def exponential(values, exponents, count):
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
-def patch_response(area, experts, point, sigma, scratch, exponents, out):
-    """Response map out (w * w,) of one point's neurons on its area (w + 10, w + 10), weighed by Sigma (w*w, w*w).
+def add_neuron(sums, mean, inverse_norm, neuron, exponents, response):
+    """Add a neuron's sigmoid to response; all arrays of places are (w * w * LANES), flat; sums is used up.
 
-    experts = (weights (n, k, TAPS), weight_sums (n, k), biases (n, k), two_alphas (n, k)); a neuron whose
-    two_alpha is 0 does not count. scratch (4, s * s) and exponents (s * s,) are working space.
+    neuron = (weight_sums, biases, two_alphas), each (LANES,).
     """
-    weights, weight_sums, biases, two_alphas = experts
-    side = area.shape[0]
-    window = side - SUPPORT + 1
-    mean, inverse_norm, sums, response = scratch[0], scratch[1], scratch[2], scratch[3]
-    count = (window - 1) * side + window
-    window_statistics(area, mean, inverse_norm)
-    for q in range(count):
-        response[q] = F0
-    for k in range(weights.shape[1]):
-        amplitude = two_alphas[point, k]
-        if amplitude == F0:
-            continue
-        convolve(area, weights[point, k], sums)
-        weight_sum, bias = weight_sums[point, k], biases[point, k]
-        for q in range(count):
-            sums[q] = (mean[q] * weight_sum - sums[q]) * inverse_norm[q] - bias
-        exponential(sums, exponents, count)
-        for q in range(count):
-            response[q] += amplitude / (F1 + sums[q])
-    positions = window * window
-    for q in range(positions):
+    weight_sums, biases, two_alphas = neuron
+    places = sums.size // LANES
+    for place in range(places):
+        start = place * LANES
+        z, m, n = sums[start : start + LANES], mean[start : start + LANES], inverse_norm[start : start + LANES]
+        for lane in range(LANES):
+            z[lane] = (m[lane] * weight_sums[lane] - z[lane]) * n[lane] - biases[lane]
+    exponential(sums, exponents, sums.size)
+    for place in range(places):
+        start = place * LANES
+        z, r = sums[start : start + LANES], response[start : start + LANES]
+        for lane in range(LANES):
+            r[lane] += two_alphas[lane] / (F1 + z[lane])
+
+
+@njit(cache=True, nogil=True, fastmath=CONTRACT)
+def weigh(response, lane, sigma, out):
+    """out (w * w) = Sigma (w * w, w * w) times the response of one lane, raised so that nothing is below zero."""
+    places = out.size
+    for q in range(places):
         out[q] = F0
-    for row in range(window):
-        for column in range(window):
-            value = response[row * side + column]
-            line = sigma[row * window + column]
-            for q in range(positions):
-                out[q] += value * line[q]
+    for p in range(0, places - 3, 4):
+        v0, v1 = response[p * LANES + lane], response[(p + 1) * LANES + lane]
+        v2, v3 = response[(p + 2) * LANES + lane], response[(p + 3) * LANES + lane]
+        s0, s1, s2, s3 = sigma[p], sigma[p + 1], sigma[p + 2], sigma[p + 3]
+        for q in range(places):
+            out[q] += v0 * s0[q] + v1 * s1[q] + v2 * s2[q] + v3 * s3[q]
+    for p in range(places - places % 4, places):
+        v0, s0 = response[p * LANES + lane], sigma[p]
+        for q in range(places):
+            out[q] += v0 * s0[q]
     lowest = F0
-    for q in range(positions):
+    for q in range(places):
         lowest = min(lowest, out[q])
-    for q in range(positions):
+    for q in range(places):
         out[q] -= lowest
 
 
 @njit(cache=True, nogil=True)
-def response_maps(image, points, to_img, visible, experts, sigmas, out):
-    """Response maps out (n, w, w) around points (2n) of every visible point; the others are left alone.
+def response_maps(image, points, to_img, order, experts, sigmas, out):
+    """Response maps out (n, w, w) around points (2n) of the points in order; the others are left alone.
 
-    to_img (2, 2) = [a -b; b a] turns and scales the reference frame into the image.
+    to_img (2, 2) = [a -b; b a] turns and scales the reference frame into the image. order (g, LANES) holds the points
+    of each group, -1 where a lane is empty; experts = (weights (g, k, TAPS * LANES), weight_sums, biases, two_alphas
+    (g, k, LANES)), where a two_alpha of 0 switches a neuron off.
     """
     n, window, _ = out.shape
     side = window + SUPPORT - 1
-    area = np.empty((side, side), np.float32)
-    scratch = np.zeros((4, side * side), np.float32)
-    exponents = np.empty(side * side, np.int32)
+    places = window * window * LANES
+    weights, weight_sums, biases, two_alphas = experts
+    area = np.zeros(side * side * LANES, np.float32)
+    patches = area.reshape(side, side, LANES)
+    mean, inverse_norm = np.empty(places, np.float32), np.empty(places, np.float32)
+    sums, response, exponents = np.empty(places, np.float32), np.empty(places, np.float32), np.empty(places, np.int32)
     steps = np.empty((2, side), np.int32)
     a, b = to_img[0, 0], -to_img[0, 1]
     grid_steps(a, b, steps)
     flat = out.reshape(n, window * window)
-    for i in range(n):
-        if visible[i]:
-            warp_patch(image, a, b, points[i], points[n + i], steps, area)
-            patch_response(area, experts, i, sigmas[i], scratch, exponents, flat[i])
+    for g in range(order.shape[0]):
+        for lane in range(LANES):
+            i = order[g, lane]
+            if i >= 0:
+                warp_patch(image, a, b, points[i], points[n + i], steps, patches[:, :, lane])
+        lane_statistics(area, side, mean, inverse_norm)
+        response[:] = F0
+        for k in range(weights.shape[1]):
+            convolve(area, side, weights[g, k], sums)
+            neuron = (weight_sums[g, k], biases[g, k], two_alphas[g, k])
+            add_neuron(sums, mean, inverse_norm, neuron, exponents, response)
+        for lane in range(LANES):
+            i = order[g, lane]
+            if i >= 0:
+                weigh(response, lane, sigmas[i], flat[i])

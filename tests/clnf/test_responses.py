@@ -147,17 +147,39 @@ def test_window_statistics_agree_with_the_reference(reference, side, offset):
     assert abs(area.mean(dtype=float)) < 1e-4
 
 
-@pytest.mark.parametrize("side", [11, 13, 19, 21])
+def lanes(seed: int, side: int) -> np.ndarray:
+    """Patches side by side: (side, side, LANES), each lane another one."""
+    offset = np.arange(kernels.LANES) * 5.0
+    return f32(np.random.default_rng(seed).uniform(0, 55, (side, side, kernels.LANES)) + offset)
+
+
+@pytest.mark.parametrize("side", [13, 15, 17, 19, 21, 25])
+def test_lane_statistics_are_those_of_each_patch(reference, side):
+    area, window = lanes(side, side), side - kernels.SUPPORT + 1
+    flat = area.reshape(-1).copy()
+    mean, inverse = (np.full(window * window * kernels.LANES, np.nan, np.float32) for _ in range(2))
+    kernels.lane_statistics(flat, side, mean, inverse)
+    for lane in range(kernels.LANES):
+        patch = area[:, :, lane].astype(float)
+        wanted_mean, wanted_norm = reference("clnf_response").window_statistics(patch, kernels.SUPPORT)
+        assert np.allclose(mean[lane :: kernels.LANES] + patch.mean(), wanted_mean.reshape(-1), atol=1e-4)
+        assert np.allclose(inverse[lane :: kernels.LANES], 1 / wanted_norm.reshape(-1), rtol=2e-6)
+        assert np.allclose(flat[lane :: kernels.LANES], (patch - patch.mean()).reshape(-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [13, 15, 17, 19, 21, 25])
 def test_convolution_agrees_with_the_reference(side):
     rng = np.random.default_rng(side)
-    area, weights = f32(rng.uniform(-100, 100, (side, side))), f32(rng.normal(size=kernels.TAPS))
-    out = np.full(side * side, np.nan, np.float32)
-    kernels.convolve(area, weights, out)
+    area = f32(rng.uniform(-100, 100, (side, side, kernels.LANES)))
+    weights = f32(rng.normal(size=(kernels.SUPPORT, kernels.SUPPORT, kernels.LANES)))
     window = side - kernels.SUPPORT + 1
-    views = np.lib.stride_tricks.sliding_window_view(area.astype(float), (kernels.SUPPORT, kernels.SUPPORT))
-    wanted = np.einsum("rcij,ij->rc", views, weights.astype(float).reshape(kernels.SUPPORT, -1))
-    place = np.arange(window)[:, None] * side + np.arange(window)
-    assert np.allclose(out[place], wanted, atol=2e-3)  # 121 products of 100: sums near 1000, known to 6e-5 each
+    out = np.full(window * window * kernels.LANES, np.nan, np.float32)
+    kernels.convolve(area.reshape(-1), side, weights.reshape(-1), out)
+    views = np.lib.stride_tricks.sliding_window_view(
+        area.astype(float), (kernels.SUPPORT, kernels.SUPPORT), axis=(0, 1)
+    )
+    wanted = np.einsum("rclij,ijl->rcl", views, weights.astype(float))
+    assert np.allclose(out, wanted.reshape(-1), atol=2e-3)  # 121 products of 100: sums near 1000, known to 6e-5 each
 
 
 def test_the_exponential_is_good_to_a_few_units_in_the_last_place():
@@ -223,6 +245,22 @@ def test_response_maps_agree_with_the_reference(reference, view, window, edge_fe
     assert np.abs(maps - wanted).max() <= 2e-5 * wanted.max()
     assert (maps >= 0).all()
     assert not maps[~patches.visibilities[view]].any()
+
+
+def test_more_points_than_lanes(reference):
+    """Two groups, the second of them with empty lanes, and hidden points in between."""
+    points = kernels.LANES + 5
+    patches = make_patches(4, points=points)
+    rng = np.random.default_rng(4)
+    picture, _, turn = scene(4)
+    places = f32([*rng.uniform(20, 100, points), *rng.uniform(20, 70, points)])
+    for view in (0, 1):
+        maps = PatchExperts(patches).response_maps(picture, places, turn, view, 5)
+        wanted = reference("clnf_response").response_maps(
+            picture, places, turn, patches.experts[view], patches.sigma_components[5], 5
+        )
+        assert np.abs(maps - wanted).max() <= 2e-5 * wanted.max()
+        assert (maps.reshape(points, -1).max(axis=1) > 0).sum() == patches.visibilities[view].sum()
 
 
 def test_sigma_is_the_inverse_of_the_precision(reference):
