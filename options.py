@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auflow.errors import UsageError
 from auflow.stages.settings import StageSettings
-from auflow.stages.sink.paths import overlay_path
+from auflow.stages.sink.paths import aligned_dir, hog_path, overlay_path
 
 __all__ = ["RunOptions", "check_outputs", "output_path"]
 
@@ -52,13 +52,18 @@ def check_outputs(options: RunOptions) -> None:
 
 
 def _check_inputs_survive(options: RunOptions, outputs: Sequence[Path]) -> None:
-    sources = {source.resolve(): source for source in options.inputs}
-    written = [*outputs, *(overlay_path(output) for output in outputs if options.settings.overlay)]
-    for output in written:
-        if output.resolve() in sources:
-            raise UsageError(
-                f"{output} would replace the input {sources[output.resolve()]}; choose another folder with -o"
-            )
+    # With their folders: that of aligned faces is emptied of older ones, so nothing in it may be an input.
+    taken = {place: source for source in options.inputs for place in source.resolve().parents}
+    taken |= {source.resolve(): source for source in options.inputs}
+    for output in outputs:
+        for written in (output, *_beside(output, options.settings)):
+            if (lost := taken.get(written.resolve())) is not None:
+                raise UsageError(f"{written} would replace the input {lost}; choose another folder with -o")
+
+
+def _beside(output: Path, settings: StageSettings) -> list[Path]:
+    wanted = {overlay_path: settings.overlay, hog_path: settings.hog, aligned_dir: settings.aligned}
+    return [path(output) for path, asked in wanted.items() if asked]
 
 
 def _stem(source: Path) -> str:

@@ -78,6 +78,8 @@ def read_aus(path: Path) -> AuSeries:
 def _columns(rows: Iterator[list[str]], path: Path) -> dict[str, NDArray[np.float64]]:
     names = [name.strip() for name in next(rows, [])]
     wanted = [i for i, name in enumerate(names) if name.startswith("AU") or name in _KEYS]
+    if "frame" not in names and "face" in names:
+        raise InputError(f"{path}: is of a single picture: there is no time to draw over; give the CSV of a video")
     if "frame" not in names or not any(names[i].endswith("_r") for i in wanted):
         raise InputError(f"{path}: found no AU columns (AU01_r ...); give a CSV that `auflow run` has written")
     values = np.array([[float(row[i]) for i in wanted] for row in rows if len(row) == len(names)])

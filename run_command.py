@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from auflow.errors import OutputError, UsageError
+from auflow.openface_options import add_openface_options
 from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Model, Precision, StageSettings
 from auflow.threads import pin_threads
 
@@ -60,6 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_faces(run)
     _add_files(run)
     _add_how(run)
+    add_openface_options(run)
 
 
 def _add_input_and_output(run: argparse.ArgumentParser) -> None:
@@ -182,15 +184,21 @@ def _checked_options(parsed: argparse.Namespace) -> RunOptions:
         raise UsageError(
             "nothing to run on: give a video, an image or a folder of images; `auflow run --help` has examples"
         )
+    settings = _settings(parsed)
     if parsed.images:
         from auflow.stages.decode import expand_pictures
 
         inputs = tuple(picture for path in inputs for picture in expand_pictures(path))
+    if parsed.boxes is not None:
+        from auflow.stages.decode.boxes import read_boxes
+
+        for picture in inputs:
+            read_boxes(parsed.boxes, picture)  # now, not in the middle of the run
     options = RunOptions(
         inputs=inputs,
         output_dir=parsed.output_dir,
         models_root=store.default_root(),
-        settings=_settings(parsed),
+        settings=settings,
         inline=parsed.inline,
         jobs=parsed.jobs or min(len(inputs), _available_cpus()),
         quiet=parsed.quiet,
@@ -210,7 +218,7 @@ def _settings(parsed: argparse.Namespace) -> StageSettings:
     if any(value is not None for value in given) and None in given:
         raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")
     faces: Faces = "all" if parsed.multi_face else "pictures" if parsed.images else "widest"
-    switches = tuple(group for group in COLUMN_CHOICES if group in (parsed.switches or ()))
+    wanted = {*(parsed.columns or ()), *(parsed.switches or ())}
     return StageSettings(
         model=parsed.model,
         faces=faces,
@@ -219,7 +227,7 @@ def _settings(parsed: argparse.Namespace) -> StageSettings:
         boxes_dir=None if parsed.boxes is None else str(parsed.boxes),
         au_static=parsed.au_static,
         precision=parsed.precision,
-        columns=parsed.columns or switches or COLUMN_CHOICES,
+        columns=tuple(group for group in COLUMN_CHOICES if group in wanted) or COLUMN_CHOICES,
         overlay=parsed.overlay,
         hog=parsed.hog,
         aligned=parsed.aligned,

@@ -24,8 +24,9 @@ DESCRIPTION = """\
 Compare two CSV files in OpenFace's format, REFERENCE (say, the C++ program's) and OURS, and tell how far they agree:
 per column group the absolute error, per AU correlation, concordance, ICC(3,1), presence agreement and F1.
 
-Rows are matched by face and frame. Values count where REFERENCE has success 1; success is compared on all rows.
-What is missing in OURS is a miss, never a match. Names ending in .gz are read compressed."""
+Rows are matched by frame and face: the same number, or with --match overlap the same place. Values count where
+REFERENCE has success 1; success is compared on all rows. What is missing in OURS is a miss, never a match.
+Names ending in .gz are read compressed."""
 
 EPILOG = """\
 examples:
@@ -56,6 +57,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("reference", metavar="REFERENCE", type=Path, help="the CSV that is taken as right")
     parser.add_argument("ours", metavar="OURS", type=Path, help="the CSV that is held against it")
     parser.add_argument("--skip", metavar="N", type=_count, default=0, help="leave out the first N frames")
+    parser.add_argument(
+        "--match",
+        choices=("id", "overlap"),
+        default="id",
+        help="several faces: those of the same number (default), or those whose landmarks overlap most",
+    )
     shown = parser.add_argument_group("reports")
     shown.add_argument(
         "--json", metavar="FILE", help="write all figures as JSON; - for standard output, without tables"
@@ -114,7 +121,7 @@ def run_validate(args: argparse.Namespace) -> int:
     from auflow.validation.table import read_table
 
     _check(args)
-    rows = match(read_table(args.reference), read_table(args.ours), skip=args.skip)
+    rows = match(read_table(args.reference), read_table(args.ours), skip=args.skip, by=args.match)
     result = compare(rows)
     budgets = Budgets(args.max_landmark_px, args.min_au_r, args.min_presence, args.min_success)
     verdict = _judge(args, result, budgets)
@@ -183,7 +190,8 @@ def _print(result: Comparison, lines: list[str]) -> None:
 def _write_json(args: argparse.Namespace, result: Comparison, verdict: Verdict) -> None:
     import json
 
-    figures = {"reference": str(args.reference), "ours": str(args.ours), "skip": args.skip, **result.as_dict()}
+    figures = {"reference": str(args.reference), "ours": str(args.ours), "skip": args.skip, "match": args.match}
+    figures |= result.as_dict()
     if verdict.asked:
         figures["met"] = verdict.good
         figures["missed"] = list(verdict.missed)

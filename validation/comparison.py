@@ -1,24 +1,27 @@
 """Matching the rows of two files and measuring how far they agree.
 
-Rows are matched by (face_id, frame). Values count where the reference has success 1; `success` itself is compared on
-all rows. What is missing on our side is a miss: it lowers the coverage and never agrees.
+Rows are matched by (face_id, frame), or by frame and overlap. Values count where the reference has success 1;
+`success` itself on all rows. What is missing on our side is a miss: it lowers the coverage and never agrees.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import InputError
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES
+from auflow.validation.overlap import rows_by_overlap
 from auflow.validation.statistics import Spread, concordance, f1_score, icc_3_1, pearson, spread
 from auflow.validation.table import Key, Table
 
-__all__ = ["GROUPS", "Comparison", "Group", "Intensity", "Match", "Presence", "compare", "match"]
+__all__ = ["GROUPS", "Comparison", "Group", "Intensity", "Match", "MatchBy", "Presence", "compare", "match"]
 
 Values = NDArray[np.float64]
+MatchBy = Literal["id", "overlap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Match:
     reference_rows: NDArray[np.intp]  # (n,)
     our_rows: NDArray[np.intp]  # (n,), -1 where we have none
     success: NDArray[np.bool_]  # (n,) of the reference: only there values count
+    by: MatchBy = "id"  # how faces were matched
 
     def column(self, name: str) -> tuple[Values, Values]:
         """Reference and ours of one column on all matched rows, (n,) each, NaN where there is none."""
@@ -143,8 +147,10 @@ def _intensities_as_dict(intensities: dict[str, Intensity]) -> dict[str, object]
     }
 
 
-def match(reference: Table, ours: Table, *, skip: int = 0) -> Match:
+def match(reference: Table, ours: Table, *, skip: int = 0, by: MatchBy = "id") -> Match:
     """Put the rows of two files beside each other, without the frames up to number `skip`.
+
+    Faces are the same when they have the same `face_id`, or by "overlap" when they are at the same place.
 
     Raises
     ------
@@ -155,7 +161,11 @@ def match(reference: Table, ours: Table, *, skip: int = 0) -> Match:
     if not keys:
         last = max(frame for _, frame in reference.rows)
         raise InputError(f"{reference.path}: its last frame is {last}: --skip {skip} leaves nothing to compare")
-    if not any(key in ours.rows for key in keys):
+    if by == "overlap":
+        our_rows = rows_by_overlap(reference, ours, keys)
+    else:
+        our_rows = np.array([ours.rows.get(key, -1) for key in keys], dtype=np.intp)
+    if (our_rows < 0).all():
         raise InputError(
             f"{ours.path}: no row in common with {reference.path} ({_extent(ours)} against {_extent(reference)}); "
             "are they of the same video?"
@@ -170,8 +180,7 @@ def match(reference: Table, ours: Table, *, skip: int = 0) -> Match:
             f"it begins with {', '.join(list(ours.names)[:6])}"
         )
     rows = np.array([reference.rows[key] for key in keys], dtype=np.intp)
-    our_rows = np.array([ours.rows.get(key, -1) for key in keys], dtype=np.intp)
-    return Match(reference, ours, keys, rows, our_rows, reference.column("success")[rows] == 1)
+    return Match(reference, ours, keys, rows, our_rows, reference.column("success")[rows] == 1, by)
 
 
 def _extent(table: Table) -> str:

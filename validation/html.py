@@ -50,7 +50,7 @@ def build_page(rows: Match, result: Comparison, verdict: Verdict, *, clip: Path 
         *_aus(rows, result),
         *_worst("Worst frames by Action Units", by_aus, crops, clip),
         _floor(verdict),
-        DEFINITIONS,
+        DEFINITIONS.format(match=MATCHES[rows.by]),
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
@@ -62,13 +62,15 @@ def build_page(rows: Match, result: Comparison, verdict: Verdict, *, clip: Path 
 
 
 DEFINITIONS = """<h2>How it is counted</h2>
-<div class="note"><p>Rows are matched by face and frame. Values count on the rows where the reference has success 1;
-success itself is compared on all rows of the reference. A row or value that is missing in ours lowers the coverage and
-never agrees. Landmark errors are distances of points, all others absolute differences of values.</p>
+<div class="note"><p>Rows are matched by frame and face{match}. Values count on the rows where the reference has
+success 1; success itself is compared on all rows of the reference. A row or value that is missing in ours lowers the
+coverage and never agrees. Landmark errors are distances of points, all others absolute differences of values.</p>
 <p>r: Pearson's correlation; of two constant series 1, of a constant and a moving one 0. CCC: Lin's concordance, lowered
 also by a shift or another scale. ICC(3,1): consistency of single ratings, not lowered by a shift. MAE: mean absolute
 difference, of intensities from 0 to 5. Presence: share of rows that agree. F1: of presence, the reference taken as
 truth; 1 where neither has the AU.</p></div>"""
+
+MATCHES = {"id": "", "overlap": " (the same place, whatever its number)"}
 
 
 def _head(rows: Match, result: Comparison, title: str) -> Iterator[str]:

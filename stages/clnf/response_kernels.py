@@ -90,10 +90,11 @@ def warp_patch(image, a, b, x, y, steps, out):
 
 @njit(cache=True, nogil=True)
 def window_statistics(area, mean, inverse_norm):
-    """Mean and 1 / norm of the centred values of every SUPPORT x SUPPORT window of area (s, s).
+    """Mean and 1 / norm of the centred values of every SUPPORT x SUPPORT window of area (s, s); 0 without contrast.
 
     Both out arrays are flat with row stride s, as `convolve` leaves its sums. The area is centred on its
-    own mean first (in place), so that the sums of squares keep their digits.
+    own mean first (in place), so that the sums of squares keep their digits: on the nearest
+    whole grey value, so that no value is rounded, which would show where there is little contrast.
     """
     side = area.shape[0]
     window = side - SUPPORT + 1
@@ -101,7 +102,7 @@ def window_statistics(area, mean, inverse_norm):
     for row in range(side):
         for column in range(side):
             total += area[row, column]
-    centre = np.float32(total / (side * side))
+    centre = np.float32(np.rint(total / (side * side)))
     for row in range(side):
         for column in range(side):
             area[row, column] -= centre
@@ -128,7 +129,7 @@ def window_statistics(area, mean, inverse_norm):
             m = s / TAPS
             variance = q - s * m
             mean[top * side + column] = m
-            inverse_norm[top * side + column] = 1.0 / np.sqrt(variance) if variance > 1e-9 * TAPS else 1.0
+            inverse_norm[top * side + column] = 1.0 / np.sqrt(variance) if variance > 1e-9 * TAPS else 0.0
             s -= sums[column]
             q -= squares[column]
 
@@ -144,7 +145,7 @@ def lane_statistics(area, side, mean, inverse_norm):
         for lane in range(LANES):
             centre[lane] += part[lane]
     for lane in range(LANES):
-        centre[lane] /= side * side
+        centre[lane] = np.rint(centre[lane] / (side * side))
     for row in range(side):
         top = row - SUPPORT + 1
         for column in range(side):
@@ -180,7 +181,7 @@ def lane_statistics(area, side, mean, inverse_norm):
                 average = s[lane] / TAPS
                 variance = q[lane] - s[lane] * average
                 m[lane] = average
-                n[lane] = 1.0 / np.sqrt(variance) if variance > 1e-9 * TAPS else 1.0
+                n[lane] = 1.0 / np.sqrt(variance) if variance > 1e-9 * TAPS else 0.0
                 s[lane] -= leaves[lane]
                 q[lane] -= leaves2[lane]
 

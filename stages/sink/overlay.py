@@ -48,9 +48,7 @@ class OverlaySink:
         The file cannot be written (also from every method).
     """
 
-    def __init__(
-        self, path: Path, info: SourceInfo, camera: tuple[float, float, float, float] | None = None
-    ) -> None:
+    def __init__(self, path: Path, info: SourceInfo, camera: tuple[float, float, float, float] | None = None) -> None:
         self._path = path
         self._camera = camera
         self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from auflow.errors import OutputError
-from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
+from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
+from auflow.stages.settings import StageSettings
+from auflow.stages.sink import ResultSink
 from auflow.stages.sink.drawing import ABSENT, PRESENT, draw_face, draw_panel
 from auflow.stages.sink.overlay import OverlaySink
 
@@ -139,3 +142,66 @@ def test_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path, limit: int) ->
     assert run.returncode == 0, run.stderr
     assert "a.overlay.mp4: cannot be written: File too large; free some space" in run.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def moved(face: FaceFit, right_px: float) -> FaceFit:
+    landmarks = face.landmarks_px.copy()
+    landmarks[:68] += right_px
+    return dataclasses.replace(face, landmarks_px=landmarks)
+
+
+def test_every_face_is_drawn_and_the_panel_is_of_the_first_that_is_found(tmp_path: Path) -> None:
+    size = {"width_px": 640, "height_px": 480}
+    near = fit(1, 0.0, tz=-1.0)  # behind the camera: no box
+    faces = [moved(near, 0), moved(near, 200), moved(near, 400)]
+    lost = dataclasses.replace(faces[0], success=False)
+    frames = [(faces, [1, 3, 5]), ([lost, *faces[1:]], [1, 3, 5]), ([], [])]
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", info(**size))
+    for index, (shown, intensities) in enumerate(frames, start=1):
+        sink.add(Frame(index, index / 25, black(480, 640)), shown, [au(intensity=value) for value in intensities])
+    sink.finish()
+    with av.open(str(tmp_path / "a.overlay.mp4")) as container:
+        pictures = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+    def where(picture: np.ndarray) -> list[bool]:
+        return [bool(picture[10:40, left : left + 60].max() > 150) for left in (0, 200, 400)]
+
+    def bars(picture: np.ndarray) -> int:
+        panel = picture[:, 640:].astype(int)
+        return int((panel[..., 2] - panel[..., 0] > 100).sum())
+
+    assert [where(picture[:, :640]) for picture in pictures] == [[True] * 3, [False, True, True], [False] * 3]
+    assert bars(pictures[1]) > 2 * bars(pictures[0]) > 0 == bars(pictures[2])
+
+
+def test_the_head_is_drawn_where_the_camera_sees_it() -> None:
+    def box(camera: tuple[float, float, float, float] | None, scale: int = 1) -> tuple[float, float, float]:
+        picture = black(480 * scale, 640 * scale)
+        far = dataclasses.replace(fit(1, 0.0, tz=1000.0), landmarks_px=np.full(136, -900, np.float32))
+        draw_face(picture, far, scale=scale, camera=camera)
+        rows, columns = np.nonzero(picture.max(axis=2))
+        return float(columns.mean()) / scale, float(rows.mean()) / scale, float(np.ptp(columns)) / scale
+
+    guessed = box(None)
+    assert box((500, 500, 320, 240)) == guessed
+    assert guessed[2] == pytest.approx(500 * 160 / 955, rel=0.05)
+    wide = box((1000, 500, 320, 240))
+    assert wide[2] == pytest.approx(2 * guessed[2], rel=0.05)
+    assert wide[:2] == pytest.approx(guessed[:2], abs=2)
+    assert box((500, 500, 420, 200)) == pytest.approx((guessed[0] + 100, guessed[1] - 40, guessed[2]), abs=2)
+    assert box((500, 500, 420, 200), scale=2) == pytest.approx(box((500, 500, 420, 200)), abs=3)
+
+
+def test_the_annotated_video_knows_the_camera_of_the_run(tmp_path: Path) -> None:
+    def shown(name: str, camera: tuple[float, float, float, float] | None) -> np.ndarray:
+        sink = ResultSink(
+            tmp_path / f"{name}.csv", StageSettings(overlay=True, camera=camera), info(width_px=640, height_px=480)
+        )
+        sink.add(Frame(1, 0.0, black(480, 640)), [fit(1, 0.0)], [au()])
+        sink.finish(AuTable(np.zeros((1, 17)), np.zeros((1, 18))))
+        with av.open(str(tmp_path / f"{name}.overlay.mp4")) as container:
+            return next(container.decode(video=0)).to_ndarray(format="bgr24")
+
+    guessed = shown("a", None)
+    assert np.array_equal(guessed, shown("b", (500, 500, 320, 240)))
+    assert not np.array_equal(guessed, shown("c", (900, 900, 320, 240)))

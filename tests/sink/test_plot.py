@@ -62,6 +62,7 @@ def test_single_row_is_drawn(small: Path) -> None:
         (None, "cannot be read: No such file"),
         ("", "found no AU columns"),
         ("frame, x_0\n1, 2\n", "found no AU columns"),
+        ("face, confidence, AU01_r\n0, 1, 2\n", "is of a single picture: there is no time"),
         (SMALL.splitlines()[0], "a header and no rows"),
         (SMALL.replace("2.5", "abc"), "not a CSV of numbers"),
         ("\udcff".encode("utf-8", "surrogateescape"), "not a CSV of numbers"),
