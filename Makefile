@@ -12,7 +12,7 @@ help:
 	@echo "make check   formatting, lint, types, direction of imports"
 	@echo "make bench   measure speed and memory on the demo clip"
 	@echo "make format  format the code"
-	@echo "make wheel   build the wheel and the source archive into dist/"
+	@echo "make wheel   build the wheel into dist/"
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "auflow needs Python 3.11 to 3.13 with venv (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import auflow
 from auflow.errors import AuflowError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["main"]
 
@@ -37,6 +35,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: those of the process) and return its exit code."""
+    _open_closed_streams()
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if parsed.handler is None:
@@ -46,11 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.handler(parsed)
         return code
     except AuflowError as error:
-        sys.stderr.write(f"auflow: error: {error}\n")
+        _say(f"auflow: error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("auflow: interrupted\n")
+        _say("auflow: interrupted\n")
         return 130
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that the caller has closed lead nowhere; else the next file opened would stand in for them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it: the exit code still tells
+        sys.stderr.write(text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,6 +47,8 @@ def check_outputs(options: RunOptions) -> None:
                 f"{writers[output]} and {source} would both write {output}; "
                 "run them one at a time with different -o folders, or rename one"
             )
+        if output.is_dir():
+            raise UsageError(f"{output} is a folder, so the CSV cannot have this name; choose another folder with -o")
         writers[output] = source
     _check_inputs_survive(options, list(writers))
 
@@ -67,6 +69,7 @@ def _beside(output: Path, settings: StageSettings) -> list[Path]:
 
 
 def _stem(source: Path) -> str:
-    resolved = source.resolve()
-    # A folder keeps its whole name ("session.2" has no suffix); "." and "/" resolve to something with a name or none.
-    return (resolved.name if resolved.is_dir() else resolved.stem) or "images"
+    # A link's own name counts, not its target's, which may be a mere hash. "." and "/" have none of their own.
+    named = source if source.name not in ("", "..") else source.resolve()
+    # A folder keeps its whole name: "session.2" has no suffix.
+    return (named.name if named.is_dir() else named.stem) or "images"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -67,7 +69,7 @@ class Reporter(Protocol):
 
 def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
     """The reporter that fits `stream` (default: standard error): bars on a terminal, otherwise plain lines."""
-    stream = sys.stderr if stream is None else stream
+    stream = stream or sys.stderr or io.StringIO()  # no standard error at all: nobody reads it
     if stream.isatty() and not quiet:
         return BarReporter(stream)
     return PlainReporter(stream, quiet=quiet)
@@ -178,7 +180,9 @@ class PlainReporter:
             self._print(_total(self._summaries, self._clock() - self._opened_s))
 
     def _print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        # The reader may be gone (`| head -1`) or the log's disk full: the results do not depend on it.
+        with suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
 class BarReporter:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 from auflow.errors import OutputError, UsageError
 from auflow.openface_options import add_openface_options
 from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Model, Precision, StageSettings
-from auflow.threads import pin_threads
+from auflow.threads import pin_threads, place_kernel_cache
 
 if TYPE_CHECKING:
     from auflow.options import RunOptions
@@ -154,10 +154,13 @@ def _column_groups(text: str) -> tuple[Columns, ...]:
 
 def _run(parsed: argparse.Namespace) -> int:
     pin_threads()
+    warning = place_kernel_cache()
     from auflow.report import exit_code, make_reporter
 
     options = _checked_options(parsed)
     reporter = make_reporter(quiet=options.quiet)
+    if warning:
+        reporter.warning(warning)
     try:
         return exit_code(_runner(options)(options, reporter))
     finally:

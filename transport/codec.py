@@ -30,6 +30,7 @@ _ARRAY_EXT = 1
 _DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8"), b"B": np.dtype("|u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _MAX_NDIM = 4
+_ODD_NAMES = "surrogateescape"  # file names need not be UTF-8, and travel as Python has them
 
 Shape: TypeAlias = tuple[int | None, ...]
 
@@ -73,7 +74,7 @@ def encode(record: object) -> bytes:
     kind = type(record)
     if kind not in _TAGS:
         raise TransportError(f"codec: expected a message record, got {kind.__name__}")
-    packed: bytes = msgpack.packb([VERSION, _TAGS[kind], _pack_fields(kind, record)])
+    packed: bytes = msgpack.packb([VERSION, _TAGS[kind], _pack_fields(kind, record)], unicode_errors=_ODD_NAMES)
     return packed
 
 
@@ -86,7 +87,7 @@ def decode(payload: bytes) -> object:
         Not one whole, valid message of this version.
     """
     try:
-        message = msgpack.unpackb(payload, use_list=True)
+        message = msgpack.unpackb(payload, use_list=True, unicode_errors=_ODD_NAMES)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise TransportError(f"codec: expected a message, got {len(payload)} bytes that are none: {error!r}") from error
     if not isinstance(message, list) or len(message) != 3:

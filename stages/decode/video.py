@@ -162,7 +162,8 @@ def _open(path: Path) -> InputContainer:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); check that its copy or recording was finished")
     try:
-        return av.open(str(path))
+        # Without the protocol FFmpeg would take 12:30.mp4 for an address.
+        return av.open(f"file:{path}")
     except av.error.FFmpegError as error:
         raise InputError(f"{path}: not a video that can be read ({error.strerror}). {_guess(path)}") from error
 

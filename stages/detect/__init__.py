@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from auflow.stages.detect.boxes import widest
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from auflow.stages.detect.mtcnn import MtcnnDetector
 
 __all__ = ["MtcnnDetector", "widest"]
+
+# ONNX Runtime reports its use to its maker unless told not to, and keeps files for that. Videos of patients are
+# analysed here: nothing is sent. Read when the library loads, which is later than this.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
