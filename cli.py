@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: those of the process) and return its exit code."""
     _open_closed_streams()
     parser = _parser()
-    parsed = parser.parse_args(arguments)
+    parsed, left = parser.parse_known_args(arguments)
+    if left:
+        _take_inputs(parser, parsed, left)
     if parsed.handler is None:
         parser.print_help()
         return UsageError.exit_code
@@ -50,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("auflow: interrupted\n")
         return 130
+
+
+def _take_inputs(parser: argparse.ArgumentParser, parsed: argparse.Namespace, left: Sequence[str]) -> None:
+    """Inputs of `run` that come after its options (argparse takes only one block of them); the rest is an error."""
+    if not isinstance(getattr(parsed, "inputs", None), list) or any(word.startswith("-") for word in left):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    parsed.inputs += [Path(word) for word in left]
 
 
 def _open_closed_streams() -> None:

@@ -47,6 +47,8 @@ _REFUSED = {
     "-sigma": _FIT,
     "-reg": _FIT,
     "-w_reg": _FIT,
+    # Names of OpenFace 0.x, and a slip that looks like them.
+    **dict.fromkeys(("-op", "-ogaze", "-oparams", "-oaus", "-ohog", "-oalign", "-ov", "-outdir"), _NAMES),
 }
 _MODELS = {"main_clnf_general.txt": "clnf", "main_ceclm_general.txt": "ceclm"}
 

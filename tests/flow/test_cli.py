@@ -248,3 +248,21 @@ def test_module_is_the_same_command(tmp_path: Path) -> None:
 def test_nothing_to_run_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run"]) == 2
     assert "nothing to run on" in capsys.readouterr().err
+
+
+def test_inputs_on_both_sides_of_an_option(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("a.mp4", "--jobs", "2", "b.mp4") == 0
+    assert runner.options is not None
+    assert runner.options.inputs == (Path("a.mp4"), Path("b.mp4"))
+    with pytest.raises(SystemExit) as caught:
+        run("a.mp4", "--jobs", "2", "b.mp4", "--nonsense")
+    assert caught.value.code == 2
+    assert "unrecognized arguments: b.mp4 --nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["-ogaze", "-op", "-outdir"])
+def test_old_openface_names_are_no_output_folder(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "a.mp4", option, "x"])
+    assert caught.value.code == 2
+    assert option in capsys.readouterr().err
