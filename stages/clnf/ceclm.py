@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination
 from auflow.models.types import LandmarkModel
+from auflow.stages.clnf import nu_rlms_kernels as kernels
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter
-from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter
+from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
 
@@ -41,6 +42,23 @@ class CenFitter(LandmarkFitter):
             for patches in model.patches
         ]
 
+    def _fit_scale(
+        self, gray: Floats, number: int, plan: ScalePlan, params_global: Floats, params_local: Floats
+    ) -> tuple[int, int]:
+        """As with CCNF experts, but the response maps come from matrix products outside the kernels."""
+        n, (to_ref, to_img), places = self.pdm.point_count, self._turns, self._base.reshape(2, -1)
+        kernels.start_scale(
+            plan.pdm, n, plan.scale, params_global, params_local, self._shape, self._base, self._turns
+        )  # fmt: skip
+        points = np.ascontiguousarray(places[:, :n]).reshape(-1)
+        maps = self.experts[number].response_maps(gray, points, to_img, plan.view, plan.window)
+        plan.maps[:, :n] = maps.reshape(n, -1).T
+        done: tuple[int, int] = kernels.optimise(
+            plan.pdm, self._base, plan.maps, plan.visible, plan.weights, (to_ref, to_img), plan.window, plan.table,
+            plan.settings, self.memory(plan), params_global, params_local,
+        )  # fmt: skip
+        return done
+
 
 class CeclmFaceModel(FaceModel):
     """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points."""
@@ -66,7 +84,7 @@ class CeclmFaceModel(FaceModel):
     def coarse(self, gray: Floats, params_global: Floats) -> CoarseFit:
         """The coarsest scale alone, from the mean shape: no parts, no validation."""
         g, p = params_global.copy(), np.zeros(self.pdm.mode_count, np.float32)
-        outcome = self.main.fit(gray, _WINDOWS_COARSE, g, p)
+        outcome = self.main.fit(gray, _WINDOWS_COARSE, g, p, judge=True)
         return CoarseFit(g, p, outcome.likelihood, outcome.view)
 
     def fine(self, gray: Floats, fit: CoarseFit) -> FaceState:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from auflow.errors import ModelError, ShapeError
 from auflow.models.cen import CenPatches, CenPatchExpert
-from auflow.stages.clnf import cen_kernels, response_kernels
+from auflow.stages.clnf import cen_kernels, patch_kernels
+from auflow.stages.clnf.patch_experts import nearest_view
 
 __all__ = ["CenPatchExperts"]
 
 Floats = NDArray[np.float32]
 
-_SUPPORT = response_kernels.SUPPORT
-_INPUTS = 1 + response_kernels.TAPS
+_SUPPORT = patch_kernels.SUPPORT
+_INPUTS = 1 + patch_kernels.TAPS
 _ACTIVATE: dict[str, Callable[[Floats, Floats], Any]] = {"relu": cen_kernels.rectify, "sigmoid": cen_kernels.squash}
 
 
@@ -57,8 +58,7 @@ class CenPatchExperts:
 
     def view_index(self, params_global: Floats) -> int:
         """The view whose centre is nearest to the head's rotation."""
-        away = self.centres_rad - params_global[1:4].astype(np.float64)
-        return int(np.argmin((away * away).sum(axis=1)))
+        return nearest_view(self.centres_rad, params_global)
 
     def response_maps(self, image: Floats, points_px: Floats, to_img: Floats, view: int, window: int) -> Floats:
         """Response maps (n, window, window) float32 around points_px (2n,) of image (h, w) float32.
@@ -119,16 +119,16 @@ class _Cutter:
         self._image = image
         self._a, self._b = to_img[0, 0], -to_img[0, 1]
         self._steps = np.empty((2, side), np.int32)
-        response_kernels.grid_steps(self._a, self._b, self._steps)
+        patch_kernels.grid_steps(self._a, self._b, self._steps)
         self._area = np.empty((side, side), np.float32)
         self._mean, self._inverse_norm = np.empty((2, side * side), np.float32)
 
     def cut(self, x_px: np.float32, y_px: np.float32, mirrored: bool, out: Floats) -> None:
         """Inputs out (k, 122) of the patch centred at (x, y)."""
-        response_kernels.warp_patch(self._image, self._a, self._b, x_px, y_px, self._steps, self._area)
+        patch_kernels.warp_patch(self._image, self._a, self._b, x_px, y_px, self._steps, self._area)
         if mirrored:
             cen_kernels.mirror(self._area)
-        response_kernels.window_statistics(self._area, self._mean, self._inverse_norm)
+        patch_kernels.window_statistics(self._area, self._mean, self._inverse_norm)
         cen_kernels.columns(self._area, self._mean, self._inverse_norm, _SUPPORT, self.places, out)
 
 

@@ -46,7 +46,7 @@ class FaceState:
     params_local: Floats = field(default_factory=lambda: np.zeros(34, np.float32))
     landmarks_px: Floats = field(default_factory=lambda: np.zeros(136, np.float32))
     parts: tuple[PartState, ...] = ()  # inner face, left eye, right eye
-    likelihood: float = -10.0
+    likelihood: float = -10.0  # of a fit from a new start; 0 while a face is tracked, where nothing depends on it
     confidence: float = 0.0
     success: bool = False
     outcome: FitOutcome = field(default_factory=FitOutcome)
@@ -55,15 +55,24 @@ class FaceState:
 class FaceModel:
     """Fits faces. Holds models and scratch space only, so that one instance serves any number of streams.
 
-    `wild` searches wider and longer, for faces in unusual poses, as OpenFace's `-wild` does.
+    `wild` searches wider and longer, for faces in unusual poses, as OpenFace's `-wild` does. `iterations` and
+    `tolerance_px` end an optimisation earlier or later than OpenFace does; None leaves its limits.
     """
 
-    def __init__(self, models: ClnfModels, *, wild: bool = False) -> None:
-        self.main = LandmarkFitter(models.main, _WILD if wild else FitSettings())
+    def __init__(
+        self,
+        models: ClnfModels,
+        *,
+        wild: bool = False,
+        iterations: int | None = None,
+        tolerance_px: float | None = None,
+    ) -> None:
+        settings = _WILD if wild else FitSettings()
+        self.main = LandmarkFitter(models.main, settings.limited(iterations, tolerance_px))
         self._windows_initial: tuple[int, ...] = _WINDOWS_WILD if wild else _WINDOWS_INITIAL
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
-        self.parts = [PartFitter(part) for part in models.parts]
+        self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
         """The likeliest fit of several starts, each the global parameters (6,) of a mean shape.
@@ -80,9 +89,10 @@ class FaceModel:
         `tracking` searches only near the start, at the two finer scales.
         """
         g, p = params_global.copy(), params_local.copy()
-        outcome = self.main.fit(gray, _WINDOWS_TRACKING if tracking else self._windows_initial, g, p)
+        windows = _WINDOWS_TRACKING if tracking else self._windows_initial
+        outcome = self.main.fit(gray, windows, g, p, judge=not tracking)
         state = FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
-        state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0])) for part in self.parts)
+        state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0]), outcome) for part in self.parts)
         if any(part.refined for part in state.parts):
             for fitter, part in zip(self.parts, state.parts, strict=True):
                 fitter.merge(part, state.landmarks_px)
@@ -97,7 +107,7 @@ class FaceModel:
 class PartFitter:
     """One part: started from the main landmarks that it shares, fitted, merged back."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, iterations: int | None = None, tolerance_px: float | None = None) -> None:
         inner = part.name == "inner"
         self.name = part.name
         self._windows = _INNER_WINDOWS if inner else _EYE_WINDOWS
@@ -106,7 +116,7 @@ class PartFitter:
             if inner
             else FitSettings(kde_sigma_px=1.0, regularisation=0.5, weight_factor=0.0, refine=False)
         )
-        self.fitter = LandmarkFitter(part.model, settings)
+        self.fitter = LandmarkFitter(part.model, settings.limited(iterations, tolerance_px))
         self.pdm = self.fitter.pdm
         self._first_scale = self.fitter.experts[0].scale
         n = self.pdm.point_count
@@ -115,13 +125,16 @@ class PartFitter:
         self._own_rows = np.concatenate([own, own + n])
         self._start = np.zeros(2 * n, np.float32)
 
-    def fit(self, gray: Floats, landmarks_px: Floats, main_scale: float) -> PartState:
-        """Fit the part that starts from the main landmarks (136,); below a size its shape is only computed."""
+    def fit(self, gray: Floats, landmarks_px: Floats, main_scale: float, outcome: FitOutcome) -> PartState:
+        """Fit the part that starts from the main landmarks (136,); below a size its shape is only computed.
+
+        The work is counted in `outcome`.
+        """
         self._start[self._own_rows] = landmarks_px[self._main_rows]
         g, p = calc_params(self.pdm, self._start)
         wanted = main_scale > _SCALE_HEADROOM * self._first_scale
         if wanted:
-            self.fitter.fit(gray, self._windows, g, p)
+            outcome.add(self.fitter.fit(gray, self._windows, g, p))
         return PartState(self.name, g, p, self.pdm.landmarks_px(g, p), wanted)
 
     def merge(self, part: PartState, landmarks_px: Floats) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.types import LandmarkModel
-from auflow.stages.clnf import fit_kernels as kernels
+from auflow.stages.clnf import nu_rlms_kernels as kernels
+from auflow.stages.clnf.lanes import aligned, padded
 from auflow.stages.clnf.patch_experts import PatchExperts
-from auflow.stages.clnf.pdm import FittingPDM
+from auflow.stages.clnf.pdm import FittingPDM, PackedPDM, pack, step_memory
 
-__all__ = ["FitOutcome", "FitSettings", "LandmarkFitter"]
+__all__ = ["FitOutcome", "FitSettings", "LandmarkFitter", "ScalePlan"]
 
 Floats = NDArray[np.float32]
 
@@ -30,6 +31,7 @@ class FitSettings:
     regularisation: float = 25.0
     weight_factor: float = 0.0  # above 0, points count by their expert's confidence times this
     iterations: int = 5
+    tolerance_px: float = 0.01  # an optimisation ends when all points together move less
     refine: bool = True  # adapt the values to each scale
 
     def at_scale(self, scale: float) -> tuple[float, float, float]:
@@ -44,6 +46,14 @@ class FitSettings:
             self.weight_factor + 2 * self.weight_factor * octaves,
         )
 
+    def limited(self, iterations: int | None, tolerance_px: float | None) -> FitSettings:
+        """The same with the user's limits in place of the model's, where given."""
+        return replace(
+            self,
+            iterations=self.iterations if iterations is None else iterations,
+            tolerance_px=self.tolerance_px if tolerance_px is None else tolerance_px,
+        )
+
 
 @dataclass(slots=True)
 class FitOutcome:
@@ -52,19 +62,36 @@ class FitOutcome:
     ok: bool = True  # False: the face became too small
     likelihood: float = 0.0
     view: int = 0
-    iterations: int = 0
-    converged: bool = True  # every optimisation stopped by its criterion
+    optimisations: int = 0  # a rigid and a non-rigid one for each scale
+    converged: int = 0  # of them, stopped by the tolerance and not by the limit
+    iterations: int = 0  # of all of them together
+
+    def add(self, other: FitOutcome) -> None:
+        """Count another fit's work with this one's."""
+        self.optimisations += other.optimisations
+        self.converged += other.converged
+        self.iterations += other.iterations
 
 
-def similarity(source: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """The 2 x 2 turn and scale that takes centred `source` (2n,) to centred `target`, and its inverse."""
-    forward, backward = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
-    kernels.similarity(source, target, forward, backward)
-    return forward, backward
+@dataclass(frozen=True, slots=True)
+class ScalePlan:
+    """What a fit takes that is the same for every face at one scale, view and window: N points in lanes."""
+
+    scale: np.float32
+    view: int
+    window: int
+    pdm: PackedPDM
+    visible: NDArray[np.bool_]  # (n,)
+    weights: Floats  # (N,)
+    settings: tuple[np.float32, int, np.float32]  # regularisation, iterations, tolerance in px
+    kde_factor: np.float32
+    table: Floats  # (10 w, w)
+    kernels: Floats  # (2, w, N), to work in
+    maps: Floats  # (w * w, N), of the last fit
 
 
 class LandmarkFitter:
-    """Fits pose and shape of one model to an image. Holds no state of a stream."""
+    """Fits pose and shape of one model to an image. Holds no state of a stream, only memory to work in."""
 
     def __init__(self, model: LandmarkModel, settings: FitSettings) -> None:
         self.pdm = FittingPDM.from_model(model.pdm)
@@ -74,56 +101,90 @@ class LandmarkFitter:
             np.array([[0.0 if e is None else e.confidence for e in view] for view in patches.experts], np.float32)
             for patches in model.patches
         ]
-        self._grids: dict[tuple[int, float], Floats] = {}
-        self._rigid_jacobian = np.empty((2 * self.pdm.point_count, 6), np.float32)
-        self._jacobian = np.empty((2 * self.pdm.point_count, 6 + self.pdm.mode_count), np.float32)
+        self._plans: dict[tuple[int, int, int], ScalePlan] = {}
+        n, m = self.pdm.point_count, self.pdm.mode_count
+        lanes = padded(n)
+        self._turns = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
+        self._base, self._shape = aligned(2 * lanes, np.float32), aligned(3 * lanes, np.float32)
+        self._places, self._sums = aligned((5, 2 * lanes), np.float32), aligned((5, lanes), np.float32)
+        self._where = aligned(2 * lanes, np.float32)
+        self._steps = step_memory(n, 0), step_memory(n, m)
 
-    def fit(self, gray: Floats, windows: Sequence[int], params_global: Floats, params_local: Floats) -> FitOutcome:
+    def fit(
+        self, gray: Floats, windows: Sequence[int], params_global: Floats, params_local: Floats, *, judge: bool = False
+    ) -> FitOutcome:
         """Fit the parameters in place; `windows` holds the search window of each scale, 0 to leave it out.
 
-        gray : (h, w) float32, 0 to 255; params_global : (6,) float32; params_local : (m,) float32
+        gray : (h, w) float32, 0 to 255; params_global : (6,) float32; params_local : (m,) float32; with `judge` the
+        outcome has the likelihood at the last scale.
         """
         outcome = FitOutcome()
-        for scale, window in enumerate(windows[: len(self.experts)]):
+        plan: ScalePlan | None = None
+        for number, window in enumerate(windows[: len(self.experts)]):
             if window == 0:
                 continue
-            self._fit_scale(gray, scale, window, params_global, params_local, outcome)
+            plan = self.plan(number, self.experts[number].view_index(params_global), window)
+            iterations, converged = self._fit_scale(gray, number, plan, params_global, params_local)
+            outcome.view = plan.view
+            outcome.optimisations += 2
+            outcome.iterations += iterations
+            outcome.converged += converged
             if params_global[0] < _SMALLEST_FACE:
                 outcome.ok = False
                 break
+        if judge and plan is not None:
+            outcome.likelihood = kernels.landmark_likelihood(
+                plan.maps, plan.visible, self._places[1], plan.window, plan.kde_factor
+            )
         return outcome
 
-    def _fit_scale(
-        self, gray: Floats, scale: int, window: int, params_global: Floats, params_local: Floats, outcome: FitOutcome
-    ) -> None:
-        experts = self.experts[scale]
-        view = experts.view_index(params_global)
-        shape = self.pdm.shape_mm(params_local)
-        base = np.empty(2 * self.pdm.point_count, np.float32)
-        kernels.project(shape, params_global, base)
-        reference = shape[: base.size] * np.float32(experts.scale)
-        sims = similarity(base, reference)
-        responses = experts.response_maps(gray, base, sims[1], view, window)
+    def plan(self, number: int, view: int, window: int) -> ScalePlan:
+        """What a fit takes at the scale of this number; made when first asked for."""
+        key = number, view, window
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(number, view, window)
+        return self._plans[key]
+
+    def _make_plan(self, number: int, view: int, window: int) -> ScalePlan:
+        experts = self.experts[number]
         sigma, regularisation, weight_factor = self.settings.at_scale(experts.scale)
         weights = experts.weights[view]
         if weight_factor > 0:
-            weights = weights * self._confidences[scale][view] * np.float32(weight_factor)
-        model = (self.pdm.mean, self.pdm.components, self.pdm.modes, self.pdm.eigenvalues)
-        settings = (np.float32(sigma * sigma), np.float32(regularisation), self.settings.iterations)
-        for workspace in (self._rigid_jacobian, self._jacobian):
-            likelihood, iterations, converged = kernels.nu_rlms(
-                model, base, responses, experts.visible[view], weights, sims, self._grid(window, sigma),
-                settings, workspace, params_global, params_local,
-            )  # fmt: skip
-            outcome.iterations += iterations
-            outcome.converged &= converged
-        outcome.likelihood = likelihood
-        outcome.view = view
+            weights = weights * self._confidences[number][view] * np.float32(weight_factor)
+        lanes = padded(weights.size)
+        in_lanes = aligned(lanes, np.float32)
+        in_lanes[: weights.size] = weights
+        kde_factor = np.float32(-0.5 / (sigma * sigma))
+        table = np.empty((10 * window, window), np.float32)
+        kernels.kde_table(window, kde_factor, table)
+        return ScalePlan(
+            scale=np.float32(experts.scale),
+            view=view,
+            window=window,
+            pdm=pack(self.pdm, weights),
+            visible=experts.visible[view],
+            weights=in_lanes,
+            settings=(
+                np.float32(regularisation), self.settings.iterations, np.float32(self.settings.tolerance_px),
+            ),
+            kde_factor=kde_factor,
+            table=table,
+            kernels=aligned((2, window, lanes), np.float32),
+            maps=aligned((window * window, lanes), np.float32),
+        )  # fmt: skip
 
-    def _grid(self, window: int, sigma: float) -> Floats:
-        key = (window, sigma)
-        if key not in self._grids:
-            grid = np.empty((100 * window * window, window * window), np.float32)
-            kernels.kde_grid(window, np.float32(-0.5 / (sigma * sigma)), grid)
-            self._grids[key] = grid
-        return self._grids[key]
+    def _fit_scale(
+        self, gray: Floats, number: int, plan: ScalePlan, params_global: Floats, params_local: Floats
+    ) -> tuple[int, int]:
+        """Start, response maps and both optimisations: iterations and converged optimisations."""
+        responses = self.experts[number].plan(plan.view, plan.window)
+        done: tuple[int, int] = kernels.fit_scale(
+            gray, plan.pdm, plan.scale, responses.experts, responses.sigma, responses.scratch, plan.visible,
+            plan.weights, plan.window, plan.table, plan.settings, (self._base, self._turns, self.memory(plan)),
+            plan.maps, params_global, params_local,
+        )  # fmt: skip
+        return done
+
+    def memory(self, plan: ScalePlan) -> tuple[object, ...]:
+        """The arrays that `nu_rlms_kernels.optimise` works in."""
+        return (plan.kernels, self._where, self._sums), *self._steps, self._places, self._shape

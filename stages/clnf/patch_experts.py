@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.types import CcnfPatches, CcnfPatchExpert
 from auflow.stages.clnf import response_kernels as kernels
+from auflow.stages.clnf.lanes import LANES, aligned, padded
+from auflow.stages.clnf.patch_kernels import SUPPORT, TAPS
+from auflow.stages.clnf.sigma import PackedSigma, Shifts, pack_sigma
 
-__all__ = ["PackedExperts", "PatchExperts"]
+__all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch", "nearest_view"]
 
 Floats = NDArray[np.float32]
-PackedExperts = tuple[NDArray[np.int32], tuple[Floats, Floats, Floats, Floats]]
+PackedExperts = tuple[NDArray[np.bool_], Floats, Floats, Floats, Floats]
+Scratch = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, NDArray[np.int32]]
 
 _ALPHA_FLOOR = 1e-4  # neurons below it are left out, as in OpenFace
+_LOG2_E = 1.0 / math.log(2.0)
+
+
+def nearest_view(centres_rad: NDArray[np.float64], params_global: Floats) -> int:
+    """The view whose centre (k, 3) is nearest to the head's rotation; the first of equals."""
+    away = centres_rad - params_global[1:4].astype(np.float64)
+    return int(np.argmin((away * away).sum(axis=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePlan:
+    """What `response_kernels.response_maps` takes for a view and a window."""
+
+    experts: PackedExperts
+    sigma: PackedSigma
+    scratch: Scratch
 
 
 class PatchExperts:
-    """The experts of one scale. Arrays of a view, and Sigma of a view and window, are packed when first asked for."""
+    """The experts of one scale. What belongs to a view or a window is packed when first asked for."""
 
     def __init__(self, patches: CcnfPatches) -> None:
         self.scale = float(patches.scale)
@@ -26,64 +50,73 @@ class PatchExperts:
         self.weights = np.ascontiguousarray(self.visible, np.float32)
         self._patches = patches
         self._experts: dict[int, PackedExperts] = {}
-        self._sigmas: dict[tuple[int, int], Floats] = {}
+        self._shifts: dict[int, Shifts] = {}
+        self._plans: dict[tuple[int, int], ResponsePlan] = {}
 
     def view_index(self, params_global: Floats) -> int:
         """The view whose centre is nearest to the head's rotation."""
-        away = self.centres_rad - params_global[1:4].astype(np.float64)
-        return int(np.argmin((away * away).sum(axis=1)))
+        return nearest_view(self.centres_rad, params_global)
 
-    def experts(self, view: int) -> PackedExperts:
-        """The experts of one view as the kernels want them: points of each group of lanes, and their numbers."""
-        if view not in self._experts:
-            self._experts[view] = _pack(self._patches.experts[view])
-        return self._experts[view]
+    def plan(self, view: int, window: int) -> ResponsePlan:
+        """Experts and Sigma of one view for a window, and memory to work in.
 
-    def sigmas(self, view: int, window: int) -> Floats:
-        """Sigma = inv(2 (sum(alpha) I + sum(beta S))) of every point: (n, window^2, window^2)."""
+        Raises
+        ------
+        ModelError
+            Where the model's similarity matrices are no sums of shifts.
+        """
         key = (view, window)
-        if key not in self._sigmas:
-            self._sigmas[key] = _sigmas(self._patches.experts[view], self._patches.sigma_components.get(window), window)
-        return self._sigmas[key]
+        if key not in self._plans:
+            if view not in self._experts:
+                self._experts[view] = _pack(self._patches.experts[view])
+            if window not in self._shifts:
+                self._shifts[window] = Shifts.of(self._patches.sigma_components.get(window, ()), window)
+            sigma = pack_sigma(self._patches.experts[view], self._shifts[window])
+            self._plans[key] = ResponsePlan(self._experts[view], sigma, make_scratch(window))
+        return self._plans[key]
 
     def response_maps(self, image: Floats, points_px: Floats, to_img: Floats, view: int, window: int) -> Floats:
-        """Response maps (n, window, window) float32 around points_px (2n,) of image (h, w) float32."""
-        n = points_px.size // 2
-        out = np.zeros((n, window, window), np.float32)
-        order, numbers = self.experts(view)
-        kernels.response_maps(image, points_px, to_img, order, numbers, self.sigmas(view, window), out)
-        return out
+        """Response maps (n, window, window) float32 around points_px (2n,) of image (h, w) float32.
+
+        `to_img` (2, 2) = [a -b; b a] turns and scales the reference frame into the image. Maps of landmarks without an
+        expert in this view are 0. A fit calls the kernel itself, which leaves the landmarks side by side.
+        """
+        n, plan = points_px.size // 2, self.plan(view, window)
+        places = aligned((2, padded(n)), np.float32)
+        places[:, :n] = points_px.reshape(2, n)
+        maps = aligned((window * window, padded(n)), np.float32)
+        kernels.response_maps(image, places.reshape(-1), to_img, plan.experts, plan.sigma, plan.scratch, maps)
+        return np.ascontiguousarray(maps[:, :n].T).reshape(n, window, window)
+
+
+@cache
+def make_scratch(window: int) -> Scratch:
+    """Memory for one group of lanes; one set for all experts, as one thread works on one group at a time."""
+    places, side = window * window * LANES, window + SUPPORT - 1
+    return (
+        aligned(side * side * LANES, np.float32),
+        *(aligned(places, np.float32) for _ in range(5)),
+        aligned((window + 2) ** 2 * LANES, np.float32),
+        aligned((3, window * LANES), np.float32),
+        np.zeros((2, side), np.int32),
+    )
 
 
 def _pack(experts: tuple[CcnfPatchExpert | None, ...]) -> PackedExperts:
     neurons = max((e.alphas.size for e in experts if e is not None), default=0)
-    present = [i for i, e in enumerate(experts) if e is not None]
-    groups, lanes = -(-len(present) // kernels.LANES), kernels.LANES
-    order = np.full((groups, lanes), -1, np.int32)
-    order.reshape(-1)[: len(present)] = present
-    weights = np.zeros((groups, neurons, kernels.TAPS, lanes), np.float32)
-    sums, biases, two_alphas = np.zeros((3, groups, neurons, lanes), np.float32)
-    for place, i in enumerate(present):
-        e = experts[i]
-        assert e is not None
-        g, lane, k = place // lanes, place % lanes, e.alphas.size
-        taps = e.weights.reshape(k, -1) * e.norm_weights[:, None]
+    groups = padded(len(experts)) // LANES
+    present = np.zeros(groups * LANES, np.bool_)
+    weights = aligned((groups, neurons, TAPS, LANES), np.float32)
+    sums, biases, shares = aligned((3, groups, neurons, LANES), np.float32)
+    for point, e in enumerate(experts):
+        if e is None:
+            continue
+        present[point] = True
+        g, lane, k = point // LANES, point % LANES, e.alphas.size
+        # The kernel takes powers of 2, and Sigma's factor of 1 / (2 sum(alpha)) is in the neurons' shares.
+        taps = e.weights.reshape(k, -1) * e.norm_weights[:, None] * _LOG2_E
         weights[g, :k, :, lane] = taps
         sums[g, :k, lane] = taps.astype(np.float32).sum(axis=1, dtype=np.float64)
-        biases[g, :k, lane] = e.biases
-        two_alphas[g, :k, lane] = np.where(e.alphas > _ALPHA_FLOOR, 2 * e.alphas, 0)
-    return order, (weights.reshape(groups, neurons, -1), sums, biases, two_alphas)
-
-
-def _sigmas(experts: tuple[CcnfPatchExpert | None, ...], components: Floats | None, window: int) -> Floats:
-    count = window * window
-    out = np.zeros((len(experts), count, count), np.float32)
-    present = [(i, e) for i, e in enumerate(experts) if e is not None]
-    if not present:
-        return out
-    precision = np.eye(count) * np.array([e.alphas.sum() for _, e in present])[:, None, None]
-    if components is not None and len(components):
-        betas = np.stack([e.betas for _, e in present])
-        precision += (betas @ components.reshape(len(components), -1)).reshape(-1, count, count)
-    out[[i for i, _ in present]] = np.linalg.inv(2 * precision)
-    return out
+        biases[g, :k, lane] = e.biases * _LOG2_E
+        shares[g, :k, lane] = np.where(e.alphas > _ALPHA_FLOOR, e.alphas, 0) / e.alphas.sum()
+    return present, weights.reshape(groups, neurons, -1), sums, biases, shares

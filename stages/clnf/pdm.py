@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,19 @@ from numpy.typing import NDArray
 from auflow.errors import ShapeError
 from auflow.models.types import PDM
 from auflow.stages.clnf import fit_kernels as kernels
+from auflow.stages.clnf.gauss_newton_kernels import calc_params as fit_to_landmarks
+from auflow.stages.clnf.lanes import aligned, padded
 
-__all__ = ["FittingPDM", "calc_params"]
+__all__ = ["FittingPDM", "PackedPDM", "StepMemory", "calc_params", "pack", "step_memory"]
 
 Floats = NDArray[np.float32]
+_UPRIGHT = np.zeros(3, np.float32)
+# mean (3N), modes (m, 3N), eigenvalues (m), gram (6 m, M), sums (3, m): as `gauss_newton_kernels.gauss_newton` wants
+PackedPDM = tuple[Floats, Floats, Floats, Floats, Floats]
+StepMemory = tuple[Floats, Floats, Floats, Floats, Floats, Floats]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FittingPDM:
     """A PDM as float32 arrays, the components in both orders."""
 
@@ -49,14 +56,32 @@ class FittingPDM:
         return self.eigenvalues.size
 
     def subset(self, keep: NDArray[np.bool_]) -> FittingPDM:
-        """The model of the points that `keep` (n,) marks."""
-        rows = np.tile(keep, 3)
-        return FittingPDM(
-            self.mean[rows],
-            np.ascontiguousarray(self.components[rows]),
-            np.ascontiguousarray(self.modes[:, rows]),
-            self.eigenvalues,
-        )
+        """The model of the points that `keep` (n,) marks; made once for each choice."""
+        key = keep.tobytes()
+        if key not in self._subsets:
+            rows = np.tile(keep, 3)
+            self._subsets[key] = FittingPDM(
+                self.mean[rows],
+                np.ascontiguousarray(self.components[rows]),
+                np.ascontiguousarray(self.modes[:, rows]),
+                self.eigenvalues,
+            )
+        return self._subsets[key]
+
+    @cached_property
+    def _subsets(self) -> dict[bytes, FittingPDM]:
+        return {}
+
+    @cached_property
+    def packed(self) -> PackedPDM:
+        """The model in lanes, all points of weight 1."""
+        return pack(self, np.ones(self.point_count, np.float32))
+
+    @cached_property
+    def _calc_memory(self) -> tuple[Floats, Floats, StepMemory]:
+        weights = aligned(padded(self.point_count), np.float32)
+        weights[: self.point_count] = 1
+        return weights, aligned(2 * weights.size, np.float32), step_memory(self.point_count, self.mode_count)
 
     def shape_mm(self, params_local: Floats) -> Floats:
         """The 3-D shape (3n,) of the local parameters."""
@@ -67,7 +92,7 @@ class FittingPDM:
     def landmarks_px(self, params_global: Floats, params_local: Floats) -> Floats:
         """The image points (2n,) of both parameter sets."""
         out = np.empty(2 * self.point_count, np.float32)
-        kernels.project(self.shape_mm(params_local), params_global, out)
+        kernels.landmarks(self.mean, self.modes, params_global, params_local, out)
         return out
 
     def params_from_box(self, box: Floats, rotation_rad: Floats) -> Floats:
@@ -107,13 +132,45 @@ def calc_params(pdm: FittingPDM, landmarks_px: Floats, rotation_rad: Floats | No
     n = pdm.point_count
     if landmarks_px.shape != (2 * n,) or landmarks_px.dtype != np.float32:
         raise ShapeError(f"landmarks_px: expected ({2 * n},) float32, got {landmarks_px.shape} {landmarks_px.dtype}")
-    visible = landmarks_px[:n] != 0
-    if not visible.all():
+    if not landmarks_px[:n].all():
+        visible = landmarks_px[:n] != 0
         pdm, landmarks_px = pdm.subset(visible), landmarks_px[np.tile(visible, 2)]
+        n = pdm.point_count
+    weights, places, memory = pdm._calc_memory
+    places.reshape(2, -1)[:, :n] = landmarks_px.reshape(2, n)
     params_global = np.empty(6, np.float32)
     params_local = np.empty(pdm.mode_count, np.float32)
-    start = np.zeros(3, np.float32) if rotation_rad is None else rotation_rad
-    kernels.calc_params(
-        pdm.mean, pdm.components, pdm.modes, pdm.eigenvalues, landmarks_px, start, params_global, params_local
-    )
+    start = _UPRIGHT if rotation_rad is None else rotation_rad
+    fit_to_landmarks(pdm.packed, weights, places, n, start, memory, params_global, params_local)
     return params_global, params_local
+
+
+def pack(pdm: FittingPDM, weights: Floats) -> PackedPDM:
+    """The model with its points in whole groups of lanes, and what its weighted normal equations are made of.
+
+    weights (n,): how much each point counts, in both coordinates.
+    """
+    n, m, lanes = pdm.point_count, pdm.mode_count, padded(pdm.point_count)
+    mean, modes = aligned(3 * lanes, np.float32), aligned((m, 3 * lanes), np.float32)
+    mean.reshape(3, lanes)[:, :n] = pdm.mean.reshape(3, n)
+    modes.reshape(m, 3, lanes)[:, :, :n] = pdm.modes.reshape(m, 3, n)
+    axes = pdm.components.reshape(3, n, m).astype(np.float64)
+    weighted = axes * weights[None, :, None]
+    gram = aligned((6, m, padded(m)), np.float32)
+    for out, (a, b) in zip(gram, ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)), strict=True):
+        product = axes[a].T @ weighted[b]
+        out[:, :m] = product if a == b else product + product.T
+    sums = np.ascontiguousarray(weighted.sum(axis=1), np.float32)
+    return mean, modes, pdm.eigenvalues, gram.reshape(6 * m, -1), sums
+
+
+def step_memory(points: int, modes: int) -> StepMemory:
+    """What one Gauss-Newton step of so many points and modes works in: R, A, M, U, H and the solution."""
+    return (
+        np.empty((3, 3), np.float32),
+        np.empty((2, 4, 3), np.float32),
+        np.empty(18, np.float32),
+        aligned((5, 3 * padded(points)), np.float32),
+        aligned((modes + 6, padded(modes + 7)), np.float32),
+        aligned(modes + 6, np.float32),
+    )

@@ -25,10 +25,9 @@ from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer
 from auflow.models.clnf import load_clnf_models
 from auflow.models.manifest import load_ceclm_files
 from auflow.models.store import originals
-from auflow.stages.clnf import response_kernels
+from auflow.stages.clnf import fit_kernels, patch_kernels
 from auflow.stages.clnf.ceclm import CeclmFaceModel, CoarseFit, search
 from auflow.stages.clnf.face_model import FaceState
-from auflow.stages.clnf.fitter import similarity
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker
 from auflow.stages.clnf.validator import LandmarkValidator
 
@@ -137,12 +136,13 @@ def taught(picture: np.ndarray, g: np.ndarray, p: np.ndarray, models: Any, pdm: 
     n = pdm.point_count
     scales = []
     for scale in (0.25, 0.35, 0.5, 1.0):
-        _, to_img = similarity(base, shape[: 2 * n] * np.float32(scale))
+        to_ref, to_img = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
+        fit_kernels.similarity(base, shape[: 2 * n] * np.float32(scale), n, to_ref, to_img)
         steps, area = np.empty((2, 11), np.int32), np.empty((11, 11), np.float32)
-        response_kernels.grid_steps(to_img[0, 0], -to_img[0, 1], steps)
+        patch_kernels.grid_steps(to_img[0, 0], -to_img[0, 1], steps)
         experts = []
         for i in range(n):
-            response_kernels.warp_patch(picture, to_img[0, 0], -to_img[0, 1], base[i], base[n + i], steps, area)
+            patch_kernels.warp_patch(picture, to_img[0, 0], -to_img[0, 1], base[i], base[n + i], steps, area)
             centred = area - area.mean()
             column_by_column = (centred / max(float(np.linalg.norm(centred)), 1e-3)).T.reshape(-1)
             weights = f32(np.concatenate([[0.0], 20 * column_by_column]))[:, None]

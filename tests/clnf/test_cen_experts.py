@@ -12,7 +12,7 @@ import pytest
 
 from auflow.errors import ModelError, ShapeError
 from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer, read_cen_patches
-from auflow.stages.clnf import cen_kernels, response_kernels
+from auflow.stages.clnf import cen_kernels, patch_kernels
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 
 WINDOWS = (3, 5, 7, 9, 11)
@@ -40,8 +40,8 @@ def area_at(picture, turn, x, y, window: int) -> np.ndarray:
     side = window + 10
     steps, out = np.empty((2, side), np.int32), np.empty((side, side), np.float32)
     a, b = turn[0, 0], -turn[0, 1]
-    response_kernels.grid_steps(a, b, steps)
-    response_kernels.warp_patch(picture, a, b, x, y, steps, out)
+    patch_kernels.grid_steps(a, b, steps)
+    patch_kernels.warp_patch(picture, a, b, x, y, steps, out)
     return out
 
 

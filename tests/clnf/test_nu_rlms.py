@@ -8,8 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from auflow.stages.clnf import fit_kernels as kernels
-from auflow.stages.clnf.fitter import FitSettings, similarity
+from auflow.stages.clnf import fit_kernels
+from auflow.stages.clnf import nu_rlms_kernels as kernels
+from auflow.stages.clnf.fitter import FitOutcome, FitSettings
+from auflow.stages.clnf.lanes import aligned, padded
+from auflow.stages.clnf.pdm import pack, step_memory
 
 A = np.float32(-0.5 / 1.75**2)
 
@@ -18,23 +21,61 @@ def f32(values) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-def grid(window: int, a: float = float(A)) -> np.ndarray:
-    out = np.full((100 * window * window, window * window), np.nan, np.float32)
-    kernels.kde_grid(window, np.float32(a), out)
+def in_lanes(values, axes: int) -> np.ndarray:
+    """Planar values (axes * n,) with zeros up to whole groups of lanes."""
+    n = np.size(values) // axes
+    out = aligned((axes, padded(n)), np.float32)
+    out[:, :n] = np.reshape(values, (axes, n))
+    return out.reshape(-1)
+
+
+def out_of_lanes(values, n: int) -> np.ndarray:
+    return values.reshape(2, -1)[:, :n].reshape(-1)
+
+
+def side_by_side(responses) -> np.ndarray:
+    """Maps (n, w, w) as the kernels have them: (w * w, N)."""
+    n, window, _ = np.shape(responses)
+    maps = aligned((window * window, padded(n)), np.float32)
+    maps[:, :n] = np.reshape(responses, (n, -1)).T
+    return maps
+
+
+def table(window: int, a: float = float(A)) -> np.ndarray:
+    out = np.full((10 * window, window), np.nan, np.float32)
+    kernels.kde_table(window, np.float32(a), out)
     return out
 
 
-def shift(responses, offsets, visible=None, a: float = float(A)) -> np.ndarray:
+def shift_memory(n: int, window: int) -> tuple:
+    lanes = padded(n)
+    return (
+        aligned((2, window, lanes), np.float32), aligned(2 * lanes, np.float32), aligned((5, lanes), np.float32),
+    )  # fmt: skip
+
+
+def shift(responses, offsets, visible=None, a: float = float(A), kernel=None) -> np.ndarray:
     n, window, _ = responses.shape
-    out = np.full(2 * n, np.nan, np.float32)
+    out = np.full(2 * padded(n), np.nan, np.float32)
     seen = np.ones(n, bool) if visible is None else visible
-    kernels.mean_shift(f32(responses), seen, f32(offsets), grid(window, a), out)
-    return out
+    move = kernel or kernels.mean_shift
+    move(
+        side_by_side(responses), seen, in_lanes(f32(offsets), 2), window, table(window, a), shift_memory(n, window), out
+    )
+    return out_of_lanes(out, n)
+
+
+def likelihood(responses, visible, offsets) -> float:
+    window = responses.shape[1]
+    return kernels.landmark_likelihood(side_by_side(responses), visible, in_lanes(f32(offsets), 2), window, A)
 
 
 @pytest.mark.parametrize("window", [3, 5])
-def test_kde_grid_agrees_with_the_reference(reference, window):
-    assert np.allclose(grid(window), reference("clnf_fit").kde_grid(window, float(A)), atol=1e-6)
+def test_kde_table_agrees_with_the_reference(reference, window):
+    """The kernel of a place, seen from a position, is the product of its column's and its row's."""
+    lines = table(window)
+    found = lines[:, None, None, :] * lines[None, :, :, None]  # [x, y, row, column]
+    assert np.allclose(found.reshape(100 * window**2, -1), reference("clnf_fit").kde_grid(window, float(A)), atol=1e-6)
 
 
 @pytest.mark.parametrize("window", [3, 7, 9, 11])
@@ -73,17 +114,17 @@ def test_mean_shift_turns_with_the_response():
     assert np.allclose(shift(5 * responses, [1.2, -0.4]), [x, y], atol=1e-5)
 
 
-def test_mean_shift_stays_in_the_grid_at_every_edge():
-    """No row beyond the grid: the plain Python kernel raises where the compiled one would read past the end."""
+def test_mean_shift_stays_in_the_table_at_every_edge():
+    """No row beyond the table: the plain Python kernel raises where the compiled one would read past the end."""
     window = 3
     edges = f32([-np.inf, -1e9, -1.0, -0.999, 0, 1.85, 1.9, 1.95, 2.0, 1e9, np.inf])
     offsets = f32(np.stack(np.meshgrid(edges, edges)).reshape(2, -1)).reshape(-1)
     n = offsets.size // 2
-    out = np.zeros(2 * n, np.float32)
-    responses = np.ones((n, window, window), np.float32)
-    getattr(kernels.mean_shift, "py_func", kernels.mean_shift)(responses, np.ones(n, bool), offsets, grid(window), out)
-    assert np.isfinite(out[np.isfinite(offsets)]).all()
-    assert np.allclose(out, shift(responses, offsets), atol=1e-5)
+    seen = getattr(kernels._seen_from, "py_func", kernels._seen_from)
+    memory = shift_memory(n, window)
+    seen(in_lanes(offsets, 2), n, window, table(window), memory[0], memory[1])
+    assert ((memory[1] >= 0) & (memory[1] <= f32(2.9))).all()
+    assert np.isfinite(shift(np.ones((n, window, window), np.float32), offsets)).all()
 
 
 @pytest.mark.parametrize("window", [5, 9])
@@ -93,15 +134,15 @@ def test_likelihood_agrees_with_the_reference(reference, window):
     visible = rng.random(12) < 0.7
     offsets = f32(rng.uniform(-2, 2, 24))
     wanted = reference("clnf_fit").landmark_likelihood(responses.astype(float), visible, offsets.astype(float), A)
-    assert kernels.landmark_likelihood(responses, visible, offsets, A) == pytest.approx(wanted, abs=1e-5)
+    assert likelihood(responses, visible, offsets) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_likelihood_counts_only_what_is_seen():
     responses = np.stack([np.full((5, 5), v, np.float32) for v in (1, 0)])
-    both = kernels.landmark_likelihood(responses, np.array([True, True]), np.zeros(4, np.float32), A)
-    seen = kernels.landmark_likelihood(responses, np.array([True, False]), np.zeros(4, np.float32), A)
+    both = likelihood(responses, np.array([True, True]), np.zeros(4))
+    seen = likelihood(responses, np.array([True, False]), np.zeros(4))
     assert both == pytest.approx((seen + math.log(1e-8)) / 2, abs=1e-4)
-    assert kernels.landmark_likelihood(responses, np.zeros(2, bool), np.zeros(4, np.float32), A) == 0
+    assert likelihood(responses, np.zeros(2, bool), np.zeros(4)) == 0
 
 
 def bumps(rng, n: int, window: int, visible) -> np.ndarray:
@@ -112,17 +153,27 @@ def bumps(rng, n: int, window: int, visible) -> np.ndarray:
     return f32(y[:, :, None] * x[:, None, :] * visible[:, None, None])
 
 
-def run_nu_rlms(pdm, scene, *, rigid: bool) -> tuple[np.ndarray, np.ndarray, tuple]:
+def run_nu_rlms(pdm, scene, *, rigid: bool, tolerance: float = 0.01) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """Parameters and (likelihood, iterations, converged)."""
     g, p = scene.g.copy(), scene.p.copy()
     n, m = pdm.point_count, pdm.mode_count
-    workspace = np.empty((2 * n, 6 if rigid else 6 + m), np.float32)
     variance, strength, limit = scene.settings
-    outcome = kernels.nu_rlms(
-        (pdm.mean, pdm.components, pdm.modes, pdm.eigenvalues), scene.base, scene.responses, scene.visible,
-        scene.weights, scene.similarity, grid(scene.responses.shape[1], -0.5 / variance),
-        (np.float32(variance), np.float32(strength), limit), workspace, g, p,
+    window, lanes = scene.responses.shape[1], padded(n)
+    places, maps = aligned((5, 2 * lanes), np.float32), side_by_side(scene.responses)
+    a = np.float32(-0.5 / variance)
+    work = (shift_memory(n, window), step_memory(n, 0 if rigid else m), places, aligned(3 * lanes, np.float32))
+    iterations, converged = kernels.nu_rlms(
+        pack(pdm, scene.weights), in_lanes(scene.base, 2), maps, scene.visible, in_lanes(scene.weights, 1),
+        scene.similarity, window, table(window, a), (np.float32(strength), limit, np.float32(tolerance)), work, g, p,
     )  # fmt: skip
-    return g, p, outcome
+    fitted = kernels.landmark_likelihood(maps, scene.visible, places[1], window, a)
+    return g, p, (fitted, iterations, converged)
+
+
+def similarity(source, target) -> tuple[np.ndarray, np.ndarray]:
+    forward, backward = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
+    fit_kernels.similarity(source, target, source.size // 2, forward, backward)
+    return forward, backward
 
 
 def make_scene(pdm, seed: int, *, limit: int = 5, strength: float = 10.0) -> SimpleNamespace:
@@ -237,38 +288,72 @@ def test_a_face_that_became_too_small_ends_the_fit(face_model):
     assert state.confidence == 0
 
 
+def test_only_a_new_start_is_judged(face_model):
+    gray = np.random.default_rng(0).uniform(0, 255, (240, 320)).astype(np.float32)
+    start = f32([2, 0, 0, 0, 160, 120])
+    fits = [face_model.main.fit(gray, (0, 9, 0), start.copy(), np.zeros(34, np.float32), judge=j) for j in (0, 1)]
+    assert fits[0].likelihood == 0
+    assert fits[1].likelihood != 0
+
+
+def test_limits_of_the_user_replace_those_of_the_model():
+    eye = FitSettings(1.0, 0.5, 0.0, refine=False)
+    assert eye.limited(None, None) == eye
+    assert eye.limited(3, None) == FitSettings(1.0, 0.5, 0.0, refine=False, iterations=3)
+    assert eye.limited(None, 0.0) == FitSettings(1.0, 0.5, 0.0, refine=False, tolerance_px=0.0)
+
+
+def test_the_tolerance_ends_an_optimisation(toy_pdm):
+    scene = make_scene(toy_pdm, 0, limit=20)
+    work = [run_nu_rlms(toy_pdm, scene, rigid=True, tolerance=tolerance)[2] for tolerance in (0.0, 0.01, 1.0)]
+    assert work[0][1:] == (20, False)
+    assert 1 <= work[2][1] <= work[1][1] < 20
+    assert work[1][2]
+    assert work[2][2]
+
+
+def test_a_fit_counts_its_work(face_model):
+    """The face's two scales and all parts' scales, two optimisations each."""
+    gray = np.random.default_rng(0).uniform(0, 255, (240, 320)).astype(np.float32)
+    state = face_model.fit(gray, f32([2, 0, 0, 0, 160, 120]), np.zeros(34, np.float32), tracking=True)
+    outcome = state.outcome
+    assert outcome.optimisations == 2 * (2 + 1 + 2 * 2)
+    assert outcome.optimisations <= outcome.iterations <= 5 * outcome.optimisations
+    assert 0 <= outcome.converged <= outcome.optimisations
+    total = FitOutcome(optimisations=2, converged=1, iterations=7)
+    total.add(outcome)
+    assert (total.optimisations, total.iterations) == (outcome.optimisations + 2, outcome.iterations + 7)
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("clip", ["default", "2015-10-15-15-14"])
-def test_golden_rigid_and_nonrigid_parameters(trace, face_model, monkeypatch, clip):
+def test_golden_rigid_and_nonrigid_parameters(trace, face_model, clip):
     """From the C++ program's response maps: its parameters after both halves of every scale of every model."""
     rigid, shapes, poses = [], [], []
     events = trace(clip)
     fitters = {"main": face_model.main} | {part.name: part.fitter for part in face_model.parts}
-    plain = kernels.nu_rlms
     for resp, turn, end in triples(events):
         fitter = fitters[resp["part"]]
         experts = fitter.experts[resp["scale"]]
         name = f"f{resp['frame']:06d}_resp_call{resp['call']}_{resp['part']}_scale{resp['scale']}_w{resp['w']}.npy"
-        responses = f32(np.load(events.folder / name))
+        maps = side_by_side(f32(np.load(events.folder / name)))
         assert fitter.settings.at_scale(experts.scale) == pytest.approx((turn["sigma"], turn["reg"], turn["wf"]), 1e-5)
-        done = []
-
-        def spy(*arguments, done=done, turn=turn):
-            outcome = plain(*arguments)
-            done.append(arguments[-2].copy())
-            if len(done) == 1:
-                arguments[-2][:] = turn["params_global"]  # the second half is judged by itself
-            return outcome
-
-        monkeypatch.setattr(kernels, "nu_rlms", spy)
-        monkeypatch.setattr(experts, "response_maps", lambda *a, r=responses: r)
         g, p = f32(resp["params_global"]), f32(resp["params_local"])
-        windows = [0] * len(fitter.experts)
-        windows[resp["scale"]] = resp["w"]
-        outcome = fitter.fit(np.zeros((2, 2), np.float32), windows, g, p)
-        monkeypatch.undo()
-        assert outcome.view == resp["view"]
-        rigid.append(np.abs(done[0] - turn["params_global"]).max())
+        assert experts.view_index(g) == resp["view"]
+        plan = fitter.plan(resp["scale"], resp["view"], resp["w"])
+        turns = np.empty((2, 2), np.float32), np.empty((2, 2), np.float32)
+        n, lanes = fitter.pdm.point_count, padded(fitter.pdm.point_count)
+        base, shape = aligned(2 * lanes, np.float32), aligned(3 * lanes, np.float32)
+        kernels.start_scale(plan.pdm, n, plan.scale, g, p, shape, base, turns)
+        shifting, *steps, places, shape = fitter.memory(plan)
+        for half, step in enumerate(steps):
+            kernels.nu_rlms(
+                plan.pdm, base, maps, plan.visible, plan.weights, turns, plan.window, plan.table, plan.settings,
+                (shifting, step, places, shape), g, p,
+            )  # fmt: skip
+            if half == 0:
+                rigid.append(np.abs(g - turn["params_global"]).max())
+                g[:] = turn["params_global"]  # the second half is judged by itself
         poses.append(np.abs(g - end["params_global"]).max())
         shapes.append(np.abs(p - end["params_local"]).max())
     assert len(rigid) == 95

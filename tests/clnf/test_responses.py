@@ -11,9 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auflow.errors import ModelError
 from auflow.models.types import CcnfPatches, CcnfPatchExpert
+from auflow.stages.clnf import patch_kernels as patch
 from auflow.stages.clnf import response_kernels as kernels
+from auflow.stages.clnf import sigma_kernels
+from auflow.stages.clnf.lanes import LANES, aligned, padded
 from auflow.stages.clnf.patch_experts import PatchExperts
+from auflow.stages.clnf.sigma import Shifts, pack_sigma
 
 
 def f32(values: Any) -> np.ndarray:
@@ -27,8 +32,8 @@ def plain(kernel: Any) -> Any:
 
 def cut(image, a, b, x, y, side: int) -> np.ndarray:
     steps, out = np.empty((2, side), np.int32), np.full((side, side), np.nan, np.float32)
-    kernels.grid_steps(np.float32(a), np.float32(b), steps)
-    kernels.warp_patch(image, np.float32(a), np.float32(b), np.float32(x), np.float32(y), steps, out)
+    patch.grid_steps(np.float32(a), np.float32(b), steps)
+    patch.warp_patch(image, np.float32(a), np.float32(b), np.float32(x), np.float32(y), steps, out)
     return out
 
 
@@ -113,15 +118,15 @@ def test_patches_beyond_the_edge_are_zero_there(reference, x, y):
 def test_nothing_is_read_outside_the_picture(monkeypatch, x, y):
     """The plain Python kernels on a picture that checks its indices (a compiled kernel reads on in silence)."""
     for name in ("pixel_or_zero", "bilinear"):
-        monkeypatch.setattr(kernels, name, plain(getattr(kernels, name)))
+        monkeypatch.setattr(patch, name, plain(getattr(patch, name)))
     image = fenced(40, 50)
     watched = Watched(image)
     for a, b in ((1.0, 0.0), (0.6, -0.5), (-0.3, 0.4)):
         side = 13
         steps, out = np.empty((2, side), np.int32), np.full((side, side), np.nan, np.float32)
         a, b = np.float32(a), np.float32(b)
-        plain(kernels.grid_steps)(a, b, steps)
-        plain(kernels.warp_patch)(watched, a, b, np.float32(x), np.float32(y), steps, out)
+        plain(patch.grid_steps)(a, b, steps)
+        plain(patch.warp_patch)(watched, a, b, np.float32(x), np.float32(y), steps, out)
         assert np.allclose(out, cut(image, a, b, x, y, side), atol=1e-4)
     assert (watched.reads > 0) == (abs(x) < 100 and abs(y) < 100)
 
@@ -136,11 +141,11 @@ def test_far_outside_is_black():
 @pytest.mark.parametrize("side", [13, 17, 21])
 def test_window_statistics_agree_with_the_reference(reference, side, offset):
     area = f32(np.random.default_rng(side).uniform(0, 55, (side, side)) + offset)
-    window = side - kernels.SUPPORT + 1
-    wanted_mean, wanted_norm = reference("clnf_response").window_statistics(area.astype(float), kernels.SUPPORT)
+    window = side - patch.SUPPORT + 1
+    wanted_mean, wanted_norm = reference("clnf_response").window_statistics(area.astype(float), patch.SUPPORT)
     centre = np.rint(area.mean(dtype=float))
     mean, inverse = (np.full(side * side, np.nan, np.float32) for _ in range(2))
-    kernels.window_statistics(area, mean, inverse)
+    patch.window_statistics(area, mean, inverse)
     place = (np.arange(window)[:, None] * side + np.arange(window)).reshape(-1)
     assert np.allclose(mean[place] + centre, wanted_mean.reshape(-1), atol=1e-4)
     assert np.allclose(inverse[place], 1 / wanted_norm.reshape(-1), rtol=2e-6)
@@ -149,66 +154,80 @@ def test_window_statistics_agree_with_the_reference(reference, side, offset):
 
 def lanes(seed: int, side: int) -> np.ndarray:
     """Patches side by side: (side, side, LANES), each lane another one."""
-    offset = np.arange(kernels.LANES) * 5.0
-    return f32(np.random.default_rng(seed).uniform(0, 55, (side, side, kernels.LANES)) + offset)
+    offset = np.arange(LANES) * 5.0
+    return f32(np.random.default_rng(seed).uniform(0, 55, (side, side, LANES)) + offset)
 
 
 @pytest.mark.parametrize("side", [13, 15, 17, 19, 21, 25])
 def test_lane_statistics_are_those_of_each_patch(reference, side):
-    area, window = lanes(side, side), side - kernels.SUPPORT + 1
+    area, window = lanes(side, side), side - patch.SUPPORT + 1
     flat = area.reshape(-1).copy()
-    mean, inverse = (np.full(window * window * kernels.LANES, np.nan, np.float32) for _ in range(2))
-    kernels.lane_statistics(flat, side, mean, inverse)
-    for lane in range(kernels.LANES):
-        patch = area[:, :, lane].astype(float)
-        wanted_mean, wanted_norm = reference("clnf_response").window_statistics(patch, kernels.SUPPORT)
-        assert np.allclose(mean[lane :: kernels.LANES] + np.rint(patch.mean()), wanted_mean.reshape(-1), atol=1e-4)
-        assert np.allclose(inverse[lane :: kernels.LANES], 1 / wanted_norm.reshape(-1), rtol=2e-6)
-        assert np.allclose(flat[lane :: kernels.LANES], (patch - np.rint(patch.mean())).reshape(-1), atol=1e-5)
+    mean, inverse = (np.full(window * window * LANES, np.nan, np.float32) for _ in range(2))
+    patch.lane_statistics(flat, side, mean, inverse)
+    for lane in range(LANES):
+        one = area[:, :, lane].astype(float)
+        wanted_mean, wanted_norm = reference("clnf_response").window_statistics(one, patch.SUPPORT)
+        assert np.allclose(mean[lane::LANES] + np.rint(one.mean()), wanted_mean.reshape(-1), atol=1e-4)
+        assert np.allclose(inverse[lane::LANES], 1 / wanted_norm.reshape(-1), rtol=2e-6)
+        assert np.allclose(flat[lane::LANES], (one - np.rint(one.mean())).reshape(-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [13, 15, 17, 19, 21, 25])
 def test_convolution_agrees_with_the_reference(side):
     rng = np.random.default_rng(side)
-    area = f32(rng.uniform(-100, 100, (side, side, kernels.LANES)))
-    weights = f32(rng.normal(size=(kernels.SUPPORT, kernels.SUPPORT, kernels.LANES)))
-    window = side - kernels.SUPPORT + 1
-    out = np.full(window * window * kernels.LANES, np.nan, np.float32)
+    area = f32(rng.uniform(-100, 100, (side, side, LANES)))
+    weights = f32(rng.normal(size=(patch.SUPPORT, patch.SUPPORT, LANES)))
+    window = side - patch.SUPPORT + 1
+    out = np.full(window * window * LANES, np.nan, np.float32)
     kernels.convolve(area.reshape(-1), side, weights.reshape(-1), out)
-    views = np.lib.stride_tricks.sliding_window_view(
-        area.astype(float), (kernels.SUPPORT, kernels.SUPPORT), axis=(0, 1)
-    )
+    views = np.lib.stride_tricks.sliding_window_view(area.astype(float), (patch.SUPPORT, patch.SUPPORT), axis=(0, 1))
     wanted = np.einsum("rclij,ijl->rcl", views, weights.astype(float))
     assert np.allclose(out, wanted.reshape(-1), atol=2e-3)  # 121 products of 100: sums near 1000, known to 6e-5 each
 
 
-def test_the_exponential_is_good_to_a_few_units_in_the_last_place():
-    values = f32(np.concatenate([np.linspace(-87, 87, 20001), [0, -0.0, 1e-30, -1e-30, 0.34657, -0.34658]]))
+def test_the_power_of_two_is_good_to_a_few_units_in_the_last_place():
+    values = f32(np.concatenate([np.linspace(-64, 64, 20001), [0, -0.0, 1e-30, -1e-30, 0.5, -0.5, 0.49999997]]))
     found = values.copy()
-    kernels.exponential(found, np.empty(values.size, np.int32), values.size)
-    assert np.allclose(found, np.exp(values.astype(float)), rtol=4e-7, atol=0)
+    kernels.exponential(found)
+    assert np.allclose(found, np.exp2(values.astype(float)), rtol=3e-7, atol=0)
     beyond = f32([-1000, 1000, -np.inf, np.inf])
-    kernels.exponential(beyond, np.empty(4, np.int32), 4)
-    assert np.allclose(beyond, np.exp([-87.0, 87.0, -87.0, 87.0]), rtol=4e-7)
+    kernels.exponential(beyond)
+    assert np.allclose(beyond, np.exp2([-64.0, 64.0, -64.0, 64.0]), rtol=3e-7)
+
+
+NEAR = ((0, 1), (0, -1), (1, 0), (-1, 0)), ((1, 1), (1, -1), (-1, 1), (-1, -1))
+FAR = ((0, 4), (0, -4), (3, 0), (-3, 0), (4, 4), (-4, -4))
+
+
+def joined(window: int, shifts: tuple[tuple[int, int], ...], value: float) -> np.ndarray:
+    """A component as in the model files: `value` for the places at these shifts, their number on the diagonal."""
+    S = np.zeros((window, window, window, window))
+    for row, column in np.ndindex(window, window):
+        for down, right in shifts:
+            if 0 <= row + down < window and 0 <= column + right < window:
+                S[row, column, row + down, column + right] = value
+                S[row, column, row, column] += 1
+    return f32(S.reshape(window**2, window**2))
 
 
 WINDOWS = (5, 7)
 
 
-def make_patches(seed: int = 0, *, points: int = 5, edge_features: int = 2) -> CcnfPatches:
+def make_patches(seed: int = 0, *, points: int = 5, edge_features: int = 3) -> CcnfPatches:
     """Made-up experts of two views; point 1 is hidden in the second one, and one neuron is below the floor."""
     rng = np.random.default_rng(seed)
-    sigmas = {}
-    for window in WINDOWS:
-        block = rng.uniform(0, 1, (edge_features, window**2, window**2))
-        sigmas[window] = f32(np.einsum("kij,klj->kil", block, block) / window**2)
+    kinds = ((NEAR[0], -1.0), (NEAR[1], -1.0), (FAR, 1.0))[:edge_features]
+    sigmas = {
+        window: f32([joined(window, *kind) for kind in kinds]).reshape(len(kinds), window**2, window**2)
+        for window in WINDOWS
+    }
     visible = np.ones((2, points), bool)
     visible[1, 1] = False
 
     def expert() -> CcnfPatchExpert:
         alphas = rng.uniform(0.3, 2, 3)
         alphas[2] = 5e-5 if rng.random() < 0.5 else alphas[2]
-        side = kernels.SUPPORT
+        side = patch.SUPPORT
         return CcnfPatchExpert(
             f32(rng.normal(size=(3, side, side))), rng.uniform(0.5, 4, 3), rng.normal(size=3), alphas,
             rng.uniform(0.1, 1, edge_features), float(rng.random()),
@@ -230,7 +249,7 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("view", [0, 1])
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("edge_features", [0, 2])
+@pytest.mark.parametrize("edge_features", [0, 1, 2, 3])
 def test_response_maps_agree_with_the_reference(reference, view, window, edge_features):
     patches = make_patches(window, edge_features=edge_features)
     picture, points, turn = scene(view)
@@ -249,7 +268,7 @@ def test_response_maps_agree_with_the_reference(reference, view, window, edge_fe
 
 def test_more_points_than_lanes(reference):
     """Two groups, the second of them with empty lanes, and hidden points in between."""
-    points = kernels.LANES + 5
+    points = LANES + 5
     patches = make_patches(4, points=points)
     rng = np.random.default_rng(4)
     picture, _, turn = scene(4)
@@ -263,15 +282,70 @@ def test_more_points_than_lanes(reference):
         assert (maps.reshape(points, -1).max(axis=1) > 0).sum() == patches.visibilities[view].sum()
 
 
-def test_sigma_is_the_inverse_of_the_precision(reference):
+@pytest.mark.parametrize("window", [5, 7, 9])
+@pytest.mark.parametrize("features", [0, 1, 2, 3])
+def test_the_iteration_gives_sigma_times_the_response(reference, window, features):
+    """Against the inverse itself, for well and badly conditioned lanes side by side."""
+    patches = make_patches(3, points=LANES + 3, edge_features=features)
+    components = f32([joined(window, *kind) for kind in ((NEAR[0], -1.0), (NEAR[1], -1.0), (FAR, 1.0))[:features]])
+    components = components.reshape(features, window**2, window**2)
+    diagonal, *lanes_of, far, schedule = pack_sigma(patches.experts[0], Shifts.of(components, window))
+    responses = np.random.default_rng(window).uniform(0, 2, (LANES + 3, window**2))
+    for group in range(2):
+        points = range(group * LANES, min((group + 1) * LANES, LANES + 3))
+        left, product, answer = aligned((3, window**2 * LANES), np.float32)
+        for point in points:
+            left[point % LANES :: LANES] = responses[point]
+        room = aligned((window + 2) ** 2 * LANES, np.float32)
+        couplings = tuple(lanes[group] for lanes in lanes_of)
+        sigma_kernels.solve(left, window, diagonal[group], couplings, far, schedule, room, product, answer)
+        for point in points:
+            expert = patches.experts[0][point]
+            sigma = reference("clnf_response").sigma(expert, components, window)
+            wanted = sigma @ responses[point] * 2 * expert.alphas.sum()
+            found = answer[point % LANES :: LANES]
+            assert np.abs(found - wanted).max() <= 2e-6 * np.abs(wanted).max()
+
+
+def test_the_far_shifts_matter(reference):
+    """The matrices of the test do couple distant places: without them the answer would be another."""
     patches = make_patches(3)
-    sigmas = PatchExperts(patches).sigmas(0, 5)
-    for found, expert in zip(sigmas, patches.experts[0], strict=True):
-        assert expert is not None
-        precision = expert.alphas.sum() * np.eye(25) + np.tensordot(expert.betas, patches.sigma_components[5], 1)
-        assert np.allclose(found @ (2 * precision), np.eye(25), atol=2e-5)
-        assert np.allclose(found, reference("clnf_response").sigma(expert, patches.sigma_components[5], 5), atol=1e-6)
-    assert sigmas.dtype == np.float32
+    expert = patches.experts[0][0]
+    near = f32([joined(7, NEAR[0], -1.0), joined(7, NEAR[1], -1.0), np.zeros((49, 49))])
+    response = np.random.default_rng(0).uniform(0, 2, 49)
+    with_far, without = (
+        reference("clnf_response").sigma(expert, components, 7) @ response
+        for components in (patches.sigma_components[7], near)
+    )
+    assert np.abs(with_far - without).max() > 0.01 * np.abs(with_far).max()
+
+
+@pytest.mark.parametrize("fault", ["random", "one place", "one side"])
+def test_matrices_that_are_no_sums_of_shifts_are_refused(fault):
+    component = joined(5, NEAR[0], -1.0)
+    if fault == "random":
+        component = f32(np.random.default_rng(0).normal(size=(25, 25)))
+    elif fault == "one place":
+        component[3, 4] = component[4, 3] = -2
+    else:
+        component = f32(np.where(np.arange(25)[:, None] < np.arange(25), component, 0)) + f32(np.eye(25))
+    with pytest.raises(ModelError, match="expected similarity matrices for windows of 5 x 5 that are sums of shifts"):
+        Shifts.of(component[None], 5)
+
+
+def test_as_many_matrices_as_betas_are_expected():
+    patches = make_patches(0, edge_features=3)
+    with pytest.raises(ModelError, match="2 matrices for 3 betas"):
+        pack_sigma(patches.experts[0], Shifts.of(patches.sigma_components[5][:2], 5))
+
+
+def test_lanes_begin_at_cache_lines():
+    assert [padded(n) for n in (1, LANES, LANES + 1)] == [LANES, LANES, 2 * LANES]
+    for shape in (3, (2, 5)):
+        memory = aligned(shape, np.float32)
+        assert memory.ctypes.data % 64 == 0
+        assert memory.size == np.prod(shape)
+        assert not memory.any()
 
 
 @pytest.mark.parametrize("level", [0.0, 77.0, 255.0])

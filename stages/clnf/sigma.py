@@ -1,0 +1,128 @@
+"""What `sigma_kernels` needs of the CCNF's Sigma: the shifts that a window's S_k couple, and each view's numbers.
+
+Sigma = inv(2 (A I + sum_k beta_k S_k)), A the sum of an expert's alphas.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.errors import ModelError
+from auflow.models.types import CcnfPatchExpert
+from auflow.stages.clnf.lanes import LANES, aligned, padded
+
+__all__ = ["PackedSigma", "Shifts", "pack_sigma"]
+
+Floats = NDArray[np.float32]
+F64 = NDArray[np.float64]
+# diagonal (g, w * w * LANES), beside, across, distant (g, w * LANES), far (k, 2) int64, schedule (s, 2)
+PackedSigma = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64], Floats]
+
+_ACCURACY = 3e-7  # of the solution relative to its norm: what float32 products of such matrices reach
+
+
+@dataclass(frozen=True, slots=True)
+class Shifts:
+    """The S_k of one window as diagonals and shifts; each shift has one value wherever it stays in the window."""
+
+    window: int
+    components: F64  # (c, w * w, w * w)
+    diagonals: F64  # (c, w * w)
+    beside: F64  # (c,): value for the neighbours in row and column
+    across: F64  # (c,): ... across the corner
+    distant: F64  # (c,): ... at the far shifts
+    far: NDArray[np.int64]  # (k, 2): rows, columns
+
+    @classmethod
+    def of(cls, components: NDArray[np.floating], window: int) -> Shifts:
+        """Take apart components (c, w * w, w * w).
+
+        Raises
+        ------
+        ModelError
+            Where they are not sums of shifts: no menu of OpenFace's has such ones.
+        """
+        count = len(components)
+        wide = np.asarray(components, np.float64).reshape(count, window * window, window * window)
+        values: dict[tuple[int, int], F64] = {}
+        for down in range(1 - window, window):
+            for right in range(1 - window, window):
+                found = _along(wide, window, down, right)
+                if (down, right) != (0, 0) and found.any():
+                    if (found != found[:, :1]).any():
+                        raise _unfit(window, f"not the same at every place {down} rows and {right} columns away")
+                    values[down, right] = found[:, 0]
+        near = [(0, 1), (0, -1), (1, 0), (-1, 0)], [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+        beside, across = (_common(values, shifts, count, window) for shifts in near)
+        far = [shift for shift in values if max(map(abs, shift)) > 1]
+        distant = _common(values, far, count, window)
+        diagonals = np.ascontiguousarray(np.diagonal(wide, axis1=1, axis2=2))
+        return cls(window, wide, diagonals, beside, across, distant, np.array(far, np.int64).reshape(-1, 2))
+
+
+def pack_sigma(experts: tuple[CcnfPatchExpert | None, ...], shifts: Shifts) -> PackedSigma:
+    """The numbers of a view's experts for `sigma_kernels.solve`; a lane without an expert solves for itself."""
+    groups, window = padded(len(experts)) // LANES, shifts.window
+    betas = np.zeros((groups * LANES, len(shifts.beside)))
+    for point, expert in enumerate(experts):
+        if expert is not None:
+            if len(shifts.beside) not in (0, expert.betas.size):  # some windows have no matrices: no coupling there
+                raise _unfit(window, f"{len(shifts.beside)} matrices for {expert.betas.size} betas")
+            betas[point] = expert.betas[: len(shifts.beside)] / expert.alphas.sum()
+    diagonal = 1.0 + (betas @ shifts.diagonals).reshape(groups, LANES, -1).transpose(0, 2, 1)
+    packed = aligned((groups, window * window * LANES), np.float32)
+    packed[:] = diagonal.reshape(groups, -1)
+    beside, across, distant = aligned((3, groups, window * LANES), np.float32)
+    for out, values in ((beside, shifts.beside), (across, shifts.across), (distant, shifts.distant)):
+        out[:] = np.tile((betas @ values).reshape(groups, LANES), window)
+    return packed, beside, across, distant, shifts.far, _schedule(_reach(betas, shifts))
+
+
+def _along(components: F64, window: int, down: int, right: int) -> F64:
+    """The elements (c, k) that couple each place with the one `down` rows and `right` columns away."""
+    rows = np.arange(max(0, -down), window - max(0, down))[:, None]
+    columns = np.arange(max(0, -right), window - max(0, right))[None]
+    here, there = rows * window + columns, (rows + down) * window + columns + right
+    return components[:, here.reshape(-1), there.reshape(-1)]
+
+
+def _common(values: dict[tuple[int, int], F64], shifts: list[tuple[int, int]], count: int, window: int) -> F64:
+    """The value (c,) that all shifts share."""
+    found = [values.get(shift, np.zeros(count)) for shift in shifts] or [np.zeros(count)]
+    if any((other != found[0]).any() for other in found):
+        raise _unfit(window, f"other values at some of the shifts {shifts}")
+    return found[0]
+
+
+def _unfit(window: int, what: str) -> ModelError:
+    return ModelError(
+        f"patch experts: expected similarity matrices for windows of {window} x {window} that are sums of shifts, "
+        f"got {what}; fetch the model files again"
+    )
+
+
+def _reach(betas: F64, shifts: Shifts) -> float:
+    """A bound on how far the matrix's eigenvalues lie above 1: no S_k has one below zero, so the largest betas rule."""
+    if not betas.any():
+        return 0.0
+    return float(np.linalg.eigvalsh(np.tensordot(betas.max(axis=0), shifts.components, axes=1))[-1])
+
+
+def _schedule(reach: float) -> Floats:
+    """Chebyshev's steps (s, 2) for eigenvalues from 1 to 1 + reach: what is kept, what is gained of the residual."""
+    middle, half = 1.0 + reach / 2.0, reach / 2.0
+    if half == 0.0:
+        return np.array([[0.0, 1.0]], np.float32)
+    ratio = middle / half
+    # The error shrinks by ratio - sqrt(ratio^2 - 1) a step, after a factor of 2.
+    steps = math.ceil(math.log(_ACCURACY / 2.0) / math.log(ratio - math.sqrt(ratio * ratio - 1.0)))
+    schedule, rho = [(0.0, 1.0 / middle)], 1.0 / ratio
+    for _ in range(steps - 1):
+        following = 1.0 / (2.0 * ratio - rho)
+        schedule.append((following * rho, 2.0 * following / half))
+        rho = following
+    return np.array(schedule, np.float32)
