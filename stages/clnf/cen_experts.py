@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auflow.errors import ModelError, ShapeError
 from auflow.models.cen import CenPatches, CenPatchExpert
 from auflow.stages.clnf import cen_kernels, patch_kernels
-from auflow.stages.clnf.patch_experts import nearest_view
+from auflow.stages.clnf.fit_kernels import nearest_view
 
 __all__ = ["CenPatchExperts"]
 
@@ -58,7 +58,7 @@ class CenPatchExperts:
 
     def view_index(self, params_global: Floats) -> int:
         """The view whose centre is nearest to the head's rotation."""
-        return nearest_view(self.centres_rad, params_global)
+        return int(nearest_view(self.centres_rad, params_global))
 
     def response_maps(self, image: Floats, points_px: Floats, to_img: Floats, view: int, window: int) -> Floats:
         """Response maps (n, window, window) float32 around points_px (2n,) of image (h, w) float32.

@@ -46,7 +46,7 @@ class FaceState:
     params_local: Floats = field(default_factory=lambda: np.zeros(34, np.float32))
     landmarks_px: Floats = field(default_factory=lambda: np.zeros(136, np.float32))
     parts: tuple[PartState, ...] = ()  # inner face, left eye, right eye
-    likelihood: float = -10.0  # of a fit from a new start; 0 while a face is tracked, where nothing depends on it
+    likelihood: float = -10.0
     confidence: float = 0.0
     success: bool = False
     outcome: FitOutcome = field(default_factory=FitOutcome)
@@ -90,7 +90,7 @@ class FaceModel:
         """
         g, p = params_global.copy(), params_local.copy()
         windows = _WINDOWS_TRACKING if tracking else self._windows_initial
-        outcome = self.main.fit(gray, windows, g, p, judge=not tracking)
+        outcome = self.main.fit(gray, windows, g, p, judge=True)
         state = FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
         state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0]), outcome) for part in self.parts)
         if any(part.refined for part in state.parts):

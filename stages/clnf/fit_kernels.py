@@ -165,3 +165,17 @@ def similarity(source, target, n, forward, backward):
     square = a * a + b * b
     forward[0, 0], forward[0, 1], forward[1, 0], forward[1, 1] = a, -b, b, a
     backward[0, 0], backward[0, 1], backward[1, 0], backward[1, 1] = a / square, b / square, -b / square, a / square
+
+
+@njit(cache=True, nogil=True)
+def nearest_view(centres, g):
+    """The view whose centre (k, 3) float64, radians, is nearest to the head's rotation; the first of equals."""
+    best, least = 0, np.inf
+    for view in range(centres.shape[0]):
+        away = 0.0
+        for axis in range(3):
+            d = centres[view, axis] - np.float64(g[1 + axis])
+            away += d * d
+        if away < least:
+            best, least = view, away
+    return best

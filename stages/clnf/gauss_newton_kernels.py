@@ -192,21 +192,22 @@ def gauss_newton(pdm, shape, residual, weights, g, p, damping, work):
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
-def _eliminate(H, k, begin):
-    """Take from row k, right of `begin`, what the rows above it explain: four of them at a time."""
-    row = H[k]
-    width, first = row.size, np.uint64(begin)
+def _eliminate(H, width, k, begin):
+    """Take from row k of the flat H, from column `begin` on, what the rows above it explain: four of them at a time."""
+    size, row = width - begin, np.uint64(k * width + begin)
     for i in range(0, k - 3, 4):
-        f0, f1, f2, f3 = H[i, k], H[i + 1, k], H[i + 2, k], H[i + 3, k]
-        r0, r1, r2, r3 = H[i], H[i + 1], H[i + 2], H[i + 3]
-        for q in range(width - begin):
-            c = first + np.uint64(q)
-            row[c] -= (f0 * r0[c] + f1 * r1[c]) + (f2 * r2[c] + f3 * r3[c])
+        at = i * width
+        f0, f1, f2, f3 = H[at + k], H[at + width + k], H[at + 2 * width + k], H[at + 3 * width + k]
+        r0, r1 = np.uint64(at + begin), np.uint64(at + width + begin)
+        r2, r3 = np.uint64(at + 2 * width + begin), np.uint64(at + 3 * width + begin)
+        for q in range(size):
+            c = np.uint64(q)
+            H[row + c] -= (f0 * H[r0 + c] + f1 * H[r1 + c]) + (f2 * H[r2 + c] + f3 * H[r3 + c])
     for i in range(k - k % 4, k):
-        f0, r0 = H[i, k], H[i]
-        for q in range(width - begin):
-            c = first + np.uint64(q)
-            row[c] -= f0 * r0[c]
+        f0, r0 = H[i * width + k], np.uint64(i * width + begin)
+        for q in range(size):
+            c = np.uint64(q)
+            H[row + c] -= f0 * H[r0 + c]
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS)
@@ -215,21 +216,21 @@ def solve_upper(H, x):
 
     Cholesky's factor and the solved right-hand side replace them. False where H is not positive definite.
     """
-    k = x.size
+    k, width = x.size, H.shape[1]
+    flat = H.reshape(-1)
     for i in range(k):
-        _eliminate(H, i, i // LANES * LANES)
-        pivot = H[i, i]
+        _eliminate(flat, width, i, i // LANES * LANES)
+        pivot = flat[i * width + i]
         if not pivot > F0:
             return False
-        factor = F1 / np.sqrt(pivot)
-        row = H[i]
-        for q in range(i, k + 1):
-            row[q] *= factor
+        factor, row = F1 / np.sqrt(pivot), np.uint64(i * width + i)
+        for q in range(k + 1 - i):
+            flat[row + np.uint64(q)] *= factor
     for i in range(k - 1, -1, -1):
-        total, row = H[i, k], H[i]
+        total, row = flat[i * width + k], np.uint64(i * width)
         for q in range(i + 1, k):
-            total -= row[q] * x[q]
-        x[i] = total / row[i]
+            total -= flat[row + np.uint64(q)] * x[q]
+        x[i] = total / flat[i * width + i]
     return True
 
 

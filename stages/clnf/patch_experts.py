@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from auflow.models.types import CcnfPatches, CcnfPatchExpert
 from auflow.stages.clnf import response_kernels as kernels
+from auflow.stages.clnf.fit_kernels import nearest_view
 from auflow.stages.clnf.lanes import LANES, aligned, padded
 from auflow.stages.clnf.patch_kernels import SUPPORT, TAPS
 from auflow.stages.clnf.sigma import PackedSigma, Shifts, pack_sigma
 
-__all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch", "nearest_view"]
+__all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch"]
 
 Floats = NDArray[np.float32]
 PackedExperts = tuple[NDArray[np.bool_], Floats, Floats, Floats, Floats]
@@ -23,12 +24,6 @@ Scratch = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, 
 
 _ALPHA_FLOOR = 1e-4  # neurons below it are left out, as in OpenFace
 _LOG2_E = 1.0 / math.log(2.0)
-
-
-def nearest_view(centres_rad: NDArray[np.float64], params_global: Floats) -> int:
-    """The view whose centre (k, 3) is nearest to the head's rotation; the first of equals."""
-    away = centres_rad - params_global[1:4].astype(np.float64)
-    return int(np.argmin((away * away).sum(axis=1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class PatchExperts:
 
     def view_index(self, params_global: Floats) -> int:
         """The view whose centre is nearest to the head's rotation."""
-        return nearest_view(self.centres_rad, params_global)
+        return int(nearest_view(self.centres_rad, params_global))
 
     def plan(self, view: int, window: int) -> ResponsePlan:
         """Experts and Sigma of one view for a window, and memory to work in.

@@ -158,7 +158,7 @@ def _centre(area, side):
             area[start + np.uint64(q)] -= centre[q]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # a test for a divisor of 0 would stand in the way of vectors
 def lane_statistics(area, side, mean, inverse_norm):
     """`window_statistics` of LANES patches side by side: area (s * s * LANES), results (w * w * LANES), all flat."""
     window, count = side - SUPPORT + 1, side * LANES

@@ -59,7 +59,8 @@ class FittingPDM:
         """The model of the points that `keep` (n,) marks; made once for each choice."""
         key = keep.tobytes()
         if key not in self._subsets:
-            rows = np.tile(keep, 3)
+            points = np.flatnonzero(keep)
+            rows = np.concatenate([points, points + self.point_count, points + 2 * self.point_count])
             self._subsets[key] = FittingPDM(
                 self.mean[rows],
                 np.ascontiguousarray(self.components[rows]),
@@ -132,12 +133,13 @@ def calc_params(pdm: FittingPDM, landmarks_px: Floats, rotation_rad: Floats | No
     n = pdm.point_count
     if landmarks_px.shape != (2 * n,) or landmarks_px.dtype != np.float32:
         raise ShapeError(f"landmarks_px: expected ({2 * n},) float32, got {landmarks_px.shape} {landmarks_px.dtype}")
+    points = landmarks_px.reshape(2, n)
     if not landmarks_px[:n].all():
         visible = landmarks_px[:n] != 0
-        pdm, landmarks_px = pdm.subset(visible), landmarks_px[np.tile(visible, 2)]
+        pdm, points = pdm.subset(visible), points[:, visible]
         n = pdm.point_count
     weights, places, memory = pdm._calc_memory
-    places.reshape(2, -1)[:, :n] = landmarks_px.reshape(2, n)
+    places.reshape(2, -1)[:, :n] = points
     params_global = np.empty(6, np.float32)
     params_local = np.empty(pdm.mode_count, np.float32)
     start = _UPRIGHT if rotation_rad is None else rotation_rad

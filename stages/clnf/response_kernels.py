@@ -177,7 +177,7 @@ def exponential(values):
         values[q] = np.int32(p.view(np.int32) + np.int32(n.view(np.int32) << np.int32(23))).view(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath=CONTRACT)
+@njit(cache=True, nogil=True, fastmath=CONTRACT, error_model="numpy")  # no test for a divisor of 0
 def _squash_row(sums, mean, inverse_norm, start, weight_sums, biases, shares, response):
     """`add_neuron` for a row of places from `start`, the neuron's numbers repeated along the row."""
     count, begin = weight_sums.size, np.uint64(start)
@@ -197,10 +197,13 @@ def add_neuron(sums, mean, inverse_norm, window, neuron, rows, response):
     neuron = (weight_sums, biases, shares), each (LANES,), the first two times log2(e); rows (3, w * LANES) is
     scratch.
     """
+    count = window * LANES
     for k in range(3):
         line, numbers = rows[k], neuron[k]
-        for column in range(window):
-            line[column * LANES : (column + 1) * LANES] = numbers
+        for q in range(LANES):
+            line[q] = numbers[q]
+        for q in range(count - LANES):
+            line[q + LANES] = line[q]
     for row in range(window):
         _squash_row(sums, mean, inverse_norm, row * window * LANES, rows[0], rows[1], rows[2], response)
 

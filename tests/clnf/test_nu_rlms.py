@@ -288,7 +288,7 @@ def test_a_face_that_became_too_small_ends_the_fit(face_model):
     assert state.confidence == 0
 
 
-def test_only_a_new_start_is_judged(face_model):
+def test_a_fit_is_judged_when_asked(face_model):
     gray = np.random.default_rng(0).uniform(0, 255, (240, 320)).astype(np.float32)
     start = f32([2, 0, 0, 0, 160, 120])
     fits = [face_model.main.fit(gray, (0, 9, 0), start.copy(), np.zeros(34, np.float32), judge=j) for j in (0, 1)]
