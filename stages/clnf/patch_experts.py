@@ -14,7 +14,7 @@ from auflow.stages.clnf import response_kernels as kernels
 from auflow.stages.clnf.fit_kernels import nearest_view
 from auflow.stages.clnf.lanes import LANES, aligned, padded
 from auflow.stages.clnf.patch_kernels import SUPPORT, TAPS
-from auflow.stages.clnf.sigma import PackedSigma, Shifts, pack_sigma
+from auflow.stages.clnf.sigma import PackedSigma, Shifts, make_schedule, pack_sigma
 
 __all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch"]
 
@@ -45,7 +45,7 @@ class PatchExperts:
         self.weights = np.ascontiguousarray(self.visible, np.float32)
         self._patches = patches
         self._experts: dict[int, PackedExperts] = {}
-        self._shifts: dict[int, Shifts] = {}
+        self._shifts: dict[int, tuple[Shifts, Floats]] = {}
         self._plans: dict[tuple[int, int], ResponsePlan] = {}
 
     def view_index(self, params_global: Floats) -> int:
@@ -65,8 +65,9 @@ class PatchExperts:
             if view not in self._experts:
                 self._experts[view] = _pack(self._patches.experts[view])
             if window not in self._shifts:
-                self._shifts[window] = Shifts.of(self._patches.sigma_components.get(window, ()), window)
-            sigma = pack_sigma(self._patches.experts[view], self._shifts[window])
+                shifts = Shifts.of(self._patches.sigma_components.get(window, ()), window)
+                self._shifts[window] = shifts, make_schedule(self._patches.experts, shifts)
+            sigma = pack_sigma(self._patches.experts[view], *self._shifts[window])
             self._plans[key] = ResponsePlan(self._experts[view], sigma, make_scratch(window))
         return self._plans[key]
 

@@ -6,6 +6,7 @@ Sigma = inv(2 (A I + sum_k beta_k S_k)), A the sum of an expert's alphas.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,11 @@ from auflow.errors import ModelError
 from auflow.models.types import CcnfPatchExpert
 from auflow.stages.clnf.lanes import LANES, aligned, padded
 
-__all__ = ["PackedSigma", "Shifts", "pack_sigma"]
+__all__ = ["PackedSigma", "Shifts", "make_schedule", "pack_sigma"]
 
 Floats = NDArray[np.float32]
 F64 = NDArray[np.float64]
+Experts = tuple[CcnfPatchExpert | None, ...]
 # diagonal (g, w * w * LANES), beside, across, distant (g, w * LANES), far (k, 2) int64, schedule (s, 2)
 PackedSigma = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64], Floats]
 
@@ -49,13 +51,11 @@ class Shifts:
         count = len(components)
         wide = np.asarray(components, np.float64).reshape(count, window * window, window * window)
         values: dict[tuple[int, int], F64] = {}
-        for down in range(1 - window, window):
-            for right in range(1 - window, window):
-                found = _along(wide, window, down, right)
-                if (down, right) != (0, 0) and found.any():
-                    if (found != found[:, :1]).any():
-                        raise _unfit(window, f"not the same at every place {down} rows and {right} columns away")
-                    values[down, right] = found[:, 0]
+        for down, right in _shifts_in(wide, window):
+            found = _along(wide, window, down, right)
+            if (found != found[:, :1]).any():
+                raise _unfit(window, f"not the same at every place {down} rows and {right} columns away")
+            values[down, right] = found[:, 0]
         near = [(0, 1), (0, -1), (1, 0), (-1, 0)], [(1, 1), (1, -1), (-1, 1), (-1, -1)]
         beside, across = (_common(values, shifts, count, window) for shifts in near)
         far = [shift for shift in values if max(map(abs, shift)) > 1]
@@ -64,22 +64,61 @@ class Shifts:
         return cls(window, wide, diagonals, beside, across, distant, np.array(far, np.int64).reshape(-1, 2))
 
 
-def pack_sigma(experts: tuple[CcnfPatchExpert | None, ...], shifts: Shifts) -> PackedSigma:
-    """The numbers of a view's experts for `sigma_kernels.solve`; a lane without an expert solves for itself."""
-    groups, window = padded(len(experts)) // LANES, shifts.window
-    betas = np.zeros((groups * LANES, len(shifts.beside)))
+def relative_betas(experts: Experts, shifts: Shifts) -> F64:
+    """beta / A (n, c) of a view's experts; 0 for a landmark without one.
+
+    Raises
+    ------
+    ModelError
+        Where an expert has not one beta for each S_k.
+    """
+    betas = np.zeros((len(experts), len(shifts.beside)))
     for point, expert in enumerate(experts):
         if expert is not None:
             if len(shifts.beside) not in (0, expert.betas.size):  # some windows have no matrices: no coupling there
-                raise _unfit(window, f"{len(shifts.beside)} matrices for {expert.betas.size} betas")
+                raise _unfit(shifts.window, f"{len(shifts.beside)} matrices for {expert.betas.size} betas")
             betas[point] = expert.betas[: len(shifts.beside)] / expert.alphas.sum()
+    return betas
+
+
+def pack_sigma(experts: Experts, shifts: Shifts, schedule: Floats) -> PackedSigma:
+    """The numbers of a view's experts for `sigma_kernels.solve`; a lane without an expert solves for itself."""
+    groups, window = padded(len(experts)) // LANES, shifts.window
+    betas = np.zeros((groups * LANES, len(shifts.beside)))
+    betas[: len(experts)] = relative_betas(experts, shifts)
     diagonal = 1.0 + (betas @ shifts.diagonals).reshape(groups, LANES, -1).transpose(0, 2, 1)
     packed = aligned((groups, window * window * LANES), np.float32)
     packed[:] = diagonal.reshape(groups, -1)
     beside, across, distant = aligned((3, groups, window * LANES), np.float32)
     for out, values in ((beside, shifts.beside), (across, shifts.across), (distant, shifts.distant)):
         out[:] = np.tile((betas @ values).reshape(groups, LANES), window)
-    return packed, beside, across, distant, shifts.far, _schedule(_reach(betas, shifts))
+    return packed, beside, across, distant, shifts.far, schedule
+
+
+def make_schedule(views: Iterable[Experts], shifts: Shifts) -> Floats:
+    """Chebyshev's steps (s, 2) for all views: what each keeps of the step before, what it gains of the residual."""
+    most = np.max([relative_betas(experts, shifts).max(axis=0) for experts in views], axis=0)
+    if not most.any():
+        return np.array([[0.0, 1.0]], np.float32)
+    # The matrices' eigenvalues lie above 1. No S_k has one below 0, so the largest betas bound them all.
+    half = float(np.linalg.eigvalsh(np.tensordot(most, shifts.components, axes=1))[-1]) / 2.0
+    middle = 1.0 + half
+    ratio = middle / half
+    # The error shrinks by ratio - sqrt(ratio^2 - 1) a step, after a factor of 2.
+    steps = math.ceil(math.log(_ACCURACY / 2.0) / math.log(ratio - math.sqrt(ratio * ratio - 1.0)))
+    schedule, rho = [(0.0, 1.0 / middle)], 1.0 / ratio
+    for _ in range(steps - 1):
+        following = 1.0 / (2.0 * ratio - rho)
+        schedule.append((following * rho, 2.0 * following / half))
+        rho = following
+    return np.array(schedule, np.float32)
+
+
+def _shifts_in(components: F64, window: int) -> list[tuple[int, int]]:
+    """The shifts (rows, columns) at which any element stands; not the diagonal."""
+    here, there = np.nonzero(components.any(axis=0))
+    down, right = there // window - here // window, there % window - here % window
+    return sorted({(int(d), int(r)) for d, r in zip(down, right, strict=True)} - {(0, 0)})
 
 
 def _along(components: F64, window: int, down: int, right: int) -> F64:
@@ -103,26 +142,3 @@ def _unfit(window: int, what: str) -> ModelError:
         f"patch experts: expected similarity matrices for windows of {window} x {window} that are sums of shifts, "
         f"got {what}; fetch the model files again"
     )
-
-
-def _reach(betas: F64, shifts: Shifts) -> float:
-    """A bound on how far the matrix's eigenvalues lie above 1: no S_k has one below zero, so the largest betas rule."""
-    if not betas.any():
-        return 0.0
-    return float(np.linalg.eigvalsh(np.tensordot(betas.max(axis=0), shifts.components, axes=1))[-1])
-
-
-def _schedule(reach: float) -> Floats:
-    """Chebyshev's steps (s, 2) for eigenvalues from 1 to 1 + reach: what is kept, what is gained of the residual."""
-    middle, half = 1.0 + reach / 2.0, reach / 2.0
-    if half == 0.0:
-        return np.array([[0.0, 1.0]], np.float32)
-    ratio = middle / half
-    # The error shrinks by ratio - sqrt(ratio^2 - 1) a step, after a factor of 2.
-    steps = math.ceil(math.log(_ACCURACY / 2.0) / math.log(ratio - math.sqrt(ratio * ratio - 1.0)))
-    schedule, rho = [(0.0, 1.0 / middle)], 1.0 / ratio
-    for _ in range(steps - 1):
-        following = 1.0 / (2.0 * ratio - rho)
-        schedule.append((following * rho, 2.0 * following / half))
-        rho = following
-    return np.array(schedule, np.float32)

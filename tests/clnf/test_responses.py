@@ -18,7 +18,7 @@ from auflow.stages.clnf import response_kernels as kernels
 from auflow.stages.clnf import sigma_kernels
 from auflow.stages.clnf.lanes import LANES, aligned, padded
 from auflow.stages.clnf.patch_experts import PatchExperts
-from auflow.stages.clnf.sigma import Shifts, pack_sigma
+from auflow.stages.clnf.sigma import Shifts, make_schedule, pack_sigma
 
 
 def f32(values: Any) -> np.ndarray:
@@ -289,7 +289,8 @@ def test_the_iteration_gives_sigma_times_the_response(reference, window, feature
     patches = make_patches(3, points=LANES + 3, edge_features=features)
     components = f32([joined(window, *kind) for kind in ((NEAR[0], -1.0), (NEAR[1], -1.0), (FAR, 1.0))[:features]])
     components = components.reshape(features, window**2, window**2)
-    diagonal, *lanes_of, far, schedule = pack_sigma(patches.experts[0], Shifts.of(components, window))
+    shifts = Shifts.of(components, window)
+    diagonal, *lanes_of, far, schedule = pack_sigma(patches.experts[0], shifts, make_schedule(patches.experts, shifts))
     responses = np.random.default_rng(window).uniform(0, 2, (LANES + 3, window**2))
     for group in range(2):
         points = range(group * LANES, min((group + 1) * LANES, LANES + 3))
@@ -336,7 +337,7 @@ def test_matrices_that_are_no_sums_of_shifts_are_refused(fault):
 def test_as_many_matrices_as_betas_are_expected():
     patches = make_patches(0, edge_features=3)
     with pytest.raises(ModelError, match="2 matrices for 3 betas"):
-        pack_sigma(patches.experts[0], Shifts.of(patches.sigma_components[5][:2], 5))
+        make_schedule(patches.experts, Shifts.of(patches.sigma_components[5][:2], 5))
 
 
 def test_lanes_begin_at_cache_lines():
