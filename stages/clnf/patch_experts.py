@@ -15,6 +15,7 @@ from auflow.stages.clnf.fit_kernels import nearest_view
 from auflow.stages.clnf.lanes import LANES, aligned, padded
 from auflow.stages.clnf.patch_kernels import SUPPORT, TAPS
 from auflow.stages.clnf.sigma import PackedSigma, Shifts, make_schedule, pack_sigma
+from auflow.stages.clnf.sigma_kernels import REACH, STRIDE
 
 __all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch"]
 
@@ -92,7 +93,7 @@ def make_scratch(window: int) -> Scratch:
     return (
         aligned(side * side * LANES, np.float32),
         *(aligned(places, np.float32) for _ in range(5)),
-        aligned((window + 2) ** 2 * LANES, np.float32),
+        aligned((window + 2 * REACH) * STRIDE, np.float32),
         aligned((3, window * LANES), np.float32),
         np.zeros((2, side), np.int32),
     )

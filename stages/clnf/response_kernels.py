@@ -229,7 +229,7 @@ def response_maps(image, points, to_img, experts, sigma, scratch, out):
     of 0 switches a neuron off; sigma as `sigma.PackedSigma`; scratch as `patch_experts.make_scratch`.
     """
     present, weights, weight_sums, biases, shares = experts
-    diagonal, beside, across, distant, far, schedule = sigma
+    diagonal, beside, across, distant, schedule = sigma
     area, mean, inverse_norm, sums, response, answer, padded, rows, steps = scratch
     n, side = present.size, steps.shape[1]
     window = side - SUPPORT + 1
@@ -252,5 +252,5 @@ def response_maps(image, points, to_img, experts, sigma, scratch, out):
             neuron = (weight_sums[g, k], biases[g, k], shares[g, k])
             add_neuron(sums, mean, inverse_norm, window, neuron, rows, response)
         couplings = (beside[g], across[g], distant[g])
-        solve(response, window, diagonal[g], couplings, far, schedule, padded, sums, answer)
+        solve(response, window, diagonal[g], couplings, schedule, padded, sums, answer)
         _raise(answer, window * window, g * LANES, out)

@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from auflow.errors import ModelError
 from auflow.models.types import CcnfPatchExpert
 from auflow.stages.clnf.lanes import LANES, aligned, padded
+from auflow.stages.clnf.sigma_kernels import REACH, WIDEST
 
 __all__ = ["PackedSigma", "Shifts", "make_schedule", "pack_sigma"]
 
 Floats = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Experts = tuple[CcnfPatchExpert | None, ...]
-# diagonal (g, w * w * LANES), beside, across, distant (g, w * LANES), far (k, 2) int64, schedule (s, 2)
-PackedSigma = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64], Floats]
+# diagonal (g, w * w * LANES), beside, across, distant (g, w * LANES), schedule (s, 2)
+PackedSigma = tuple[Floats, Floats, Floats, Floats, Floats]
 
+_STRAIGHT = ((0, 1), (0, -1), (1, 0), (-1, 0))
+_OBLIQUE = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+_COUPLED = (((1,), _STRAIGHT), ((1,), _OBLIQUE), ((REACH - 1, REACH), _STRAIGHT + _OBLIQUE))
 _ACCURACY = 3e-7  # of the solution relative to its norm: what float32 products of such matrices reach
 
 
@@ -36,8 +40,7 @@ class Shifts:
     diagonals: F64  # (c, w * w)
     beside: F64  # (c,): value for the neighbours in row and column
     across: F64  # (c,): ... across the corner
-    distant: F64  # (c,): ... at the far shifts
-    far: NDArray[np.int64]  # (k, 2): rows, columns
+    distant: F64  # (c,): ... REACH and REACH - 1 places away in all eight directions
 
     @classmethod
     def of(cls, components: NDArray[np.floating], window: int) -> Shifts:
@@ -46,8 +49,10 @@ class Shifts:
         Raises
         ------
         ModelError
-            Where they are not sums of shifts: no menu of OpenFace's has such ones.
+            Where they couple other places, or not evenly: no menu of OpenFace's has such ones.
         """
+        if window > WIDEST:
+            raise ModelError(f"patch experts: expected windows of up to {WIDEST} x {WIDEST}, got {window} x {window}")
         count = len(components)
         wide = np.asarray(components, np.float64).reshape(count, window * window, window * window)
         values: dict[tuple[int, int], F64] = {}
@@ -56,12 +61,12 @@ class Shifts:
             if (found != found[:, :1]).any():
                 raise _unfit(window, f"not the same at every place {down} rows and {right} columns away")
             values[down, right] = found[:, 0]
-        near = [(0, 1), (0, -1), (1, 0), (-1, 0)], [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-        beside, across = (_common(values, shifts, count, window) for shifts in near)
-        far = [shift for shift in values if max(map(abs, shift)) > 1]
-        distant = _common(values, far, count, window)
+        known = [[(r * d, r * e) for r in reach for d, e in ways] for reach, ways in _COUPLED]
+        beside, across, distant = (_common(values, shifts, count, window) for shifts in known)
+        if strange := values.keys() - {shift for shifts in known for shift in shifts}:
+            raise _unfit(window, f"some that couple places {min(strange)} rows and columns away")
         diagonals = np.ascontiguousarray(np.diagonal(wide, axis1=1, axis2=2))
-        return cls(window, wide, diagonals, beside, across, distant, np.array(far, np.int64).reshape(-1, 2))
+        return cls(window, wide, diagonals, beside, across, distant)
 
 
 def relative_betas(experts: Experts, shifts: Shifts) -> F64:
@@ -92,7 +97,7 @@ def pack_sigma(experts: Experts, shifts: Shifts, schedule: Floats) -> PackedSigm
     beside, across, distant = aligned((3, groups, window * LANES), np.float32)
     for out, values in ((beside, shifts.beside), (across, shifts.across), (distant, shifts.distant)):
         out[:] = np.tile((betas @ values).reshape(groups, LANES), window)
-    return packed, beside, across, distant, shifts.far, schedule
+    return packed, beside, across, distant, schedule
 
 
 def make_schedule(views: Iterable[Experts], shifts: Shifts) -> Floats:
@@ -130,8 +135,10 @@ def _along(components: F64, window: int, down: int, right: int) -> F64:
 
 
 def _common(values: dict[tuple[int, int], F64], shifts: list[tuple[int, int]], count: int, window: int) -> F64:
-    """The value (c,) that all shifts share."""
-    found = [values.get(shift, np.zeros(count)) for shift in shifts] or [np.zeros(count)]
+    """The value (c,) that all shifts share, of those that a window has room for."""
+    found = [values.get(shift, np.zeros(count)) for shift in shifts if max(map(abs, shift)) < window]
+    if not found:
+        return np.zeros(count)
     if any((other != found[0]).any() for other in found):
         raise _unfit(window, f"other values at some of the shifts {shifts}")
     return found[0]

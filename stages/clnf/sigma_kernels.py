@@ -23,48 +23,39 @@ from auflow.stages.clnf.lanes import LANES
 # Multiplications and additions may be fused; nothing else is relaxed.
 CONTRACT = {"contract"}
 F0 = np.float32(0.0)
-_LANE = np.uint64(LANES)
+REACH = 6  # places that the matrices couple at most, along a row, a column or a diagonal; also REACH - 1, and 1
+WIDEST = 15  # window
+STRIDE = (WIDEST + 2 * REACH) * LANES  # of a row of a padded map; a constant, so that one address serves all shifts
 
+_LANE = np.uint64(LANES)
+_ROW = np.uint64(STRIDE)
+_FAR, _FARTHER = np.uint64(REACH - 1), np.uint64(REACH)
 
 # The helpers take whole arrays and places in them instead of slices, which cost as much as their work; and places are
 # unsigned, since a test for negative ones would stand in the way of vectors.
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
-def _near_row(padded, at, stride, diagonal, beside, across, out, target):
-    """One row of the matrix times a map without the far shifts; `at` is the place above and left of the row's first."""
-    first, line, goal = np.uint64(at), np.uint64(stride), np.uint64(target)
+def _product_row(padded, row, diagonal, beside, across, distant, out):
+    """One row of the matrix times a padded map; beside, across and distant (w * LANES) are its elements."""
+    first = np.uint64(row * STRIDE + REACH * (STRIDE + LANES))
+    target = np.uint64(row * beside.size)
     for q in range(beside.size):
         k = np.uint64(q)
-        above = first + k
-        here = above + line
-        below = here + line
-        orthogonal = padded[here] + padded[here + _LANE + _LANE] + padded[above + _LANE] + padded[below + _LANE]
-        oblique = (padded[above] + padded[above + _LANE + _LANE]) + (padded[below] + padded[below + _LANE + _LANE])
-        out[goal + k] = diagonal[goal + k] * padded[here + _LANE] + beside[q] * orthogonal + across[q] * oblique
-
-
-@njit(cache=True, nogil=True, fastmath=CONTRACT)
-def _add_shifted(padded, source, factor, out, target, count):
-    start, goal = np.uint64(source), np.uint64(target)
-    for q in range(count):
-        k = np.uint64(q)
-        out[goal + k] += factor[k] * padded[start + k]
-
-
-@njit(cache=True, nogil=True, fastmath=CONTRACT)
-def _product(padded, window, diagonal, couplings, far, out):
-    """out (w * w * LANES) = the matrix times the map in padded ((w + 2) * (w + 2) * LANES)."""
-    beside, across, distant = couplings
-    stride, count = (window + 2) * LANES, window * LANES
-    for row in range(window):
-        _near_row(padded, row * stride, stride, diagonal, beside, across, out, row * count)
-    for shift in range(far.shape[0]):
-        down, right = far[shift, 0], far[shift, 1]
-        first, last = max(0, -right), window - max(0, right)
-        for row in range(max(0, -down), window - max(0, down)):
-            source = (row + down + 1) * stride + (first + right + 1) * LANES
-            _add_shifted(padded, source, distant, out, row * count + first * LANES, (last - first) * LANES)
+        c = first + k
+        up, down = c - _ROW, c + _ROW
+        orthogonal = padded[c - _LANE] + padded[c + _LANE] + padded[up] + padded[down]
+        oblique = padded[up - _LANE] + padded[up + _LANE] + padded[down - _LANE] + padded[down + _LANE]
+        near, far = _FAR * _LANE, _FARTHER * _LANE
+        level = padded[c - near] + padded[c + near] + padded[c - far] + padded[c + far]
+        up, down = c - _FAR * _ROW, c + _FAR * _ROW
+        inner = padded[up - near] + padded[up] + padded[up + near] + padded[down - near] + padded[down]
+        inner += padded[down + near]
+        up, down = c - _FARTHER * _ROW, c + _FARTHER * _ROW
+        outer = padded[up - far] + padded[up] + padded[up + far] + padded[down - far] + padded[down]
+        outer += padded[down + far]
+        value = diagonal[target + k] * padded[c] + beside[q] * orthogonal
+        out[target + k] = value + across[q] * oblique + distant[q] * (level + inner + outer)
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
@@ -80,26 +71,29 @@ def _advance(padded, source, product, residual, answer, target, count, kept, gai
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
-def solve(residual, window, diagonal, couplings, far, schedule, padded, product, answer):
+def solve(residual, window, diagonal, couplings, schedule, padded, product, answer):
     """answer = inverse of the matrix I + sum_k (beta_k / A) S_k times residual, which is used up.
 
     residual, product, answer and diagonal (w * w * LANES); couplings = (beside, across, distant), each (w * LANES):
-    the matrix element for a place's neighbours in row and column, across the corner, and at the shifts far (k, 2)
-    [rows, columns]; schedule (s, 2): what each step keeps of the one before and takes of the residual; padded
-    ((w + 2)^2 * LANES), zero at its border.
+    the matrix element for a place's neighbours in row and column, across the corner, and REACH and REACH - 1 places
+    away in all eight directions; schedule (s, 2): what each step keeps of the one before and takes of the residual;
+    padded ((w + 2 REACH) * STRIDE), zero but for the window in its middle.
     """
-    stride, count = (window + 2) * LANES, window * LANES
+    beside, across, distant = couplings
+    count, corner = window * LANES, REACH * (STRIDE + LANES)
     product[:] = F0
     answer[:] = F0
     for row in range(window):
-        padded[(row + 1) * stride + LANES : (row + 2) * stride - LANES] = F0
+        for q in range(count):
+            padded[np.uint64(corner + row * STRIDE) + np.uint64(q)] = F0
     for k in range(schedule.shape[0]):
         if k > 0:
-            _product(padded, window, diagonal, couplings, far, product)
+            for row in range(window):
+                _product_row(padded, row, diagonal, beside, across, distant, product)
         for row in range(window):
-            source, target = (row + 1) * stride + LANES, row * count
+            source, target = corner + row * STRIDE, row * count
             _advance(padded, source, product, residual, answer, target, count, schedule[k, 0], schedule[k, 1])
     for row in range(window):
-        source, target = np.uint64((row + 1) * stride + LANES), np.uint64(row * count)
+        source, target = np.uint64(corner + row * STRIDE), np.uint64(row * count)
         for q in range(count):
             answer[target + np.uint64(q)] += padded[source + np.uint64(q)]

@@ -196,7 +196,7 @@ def test_the_power_of_two_is_good_to_a_few_units_in_the_last_place():
 
 
 NEAR = ((0, 1), (0, -1), (1, 0), (-1, 0)), ((1, 1), (1, -1), (-1, 1), (-1, -1))
-FAR = ((0, 4), (0, -4), (3, 0), (-3, 0), (4, 4), (-4, -4))
+FAR = tuple((r * down, r * right) for r in (5, 6) for down, right in NEAR[0] + NEAR[1])
 
 
 def joined(window: int, shifts: tuple[tuple[int, int], ...], value: float) -> np.ndarray:
@@ -282,7 +282,7 @@ def test_more_points_than_lanes(reference):
         assert (maps.reshape(points, -1).max(axis=1) > 0).sum() == patches.visibilities[view].sum()
 
 
-@pytest.mark.parametrize("window", [5, 7, 9])
+@pytest.mark.parametrize("window", [5, 7, 9, 15])
 @pytest.mark.parametrize("features", [0, 1, 2, 3])
 def test_the_iteration_gives_sigma_times_the_response(reference, window, features):
     """Against the inverse itself, for well and badly conditioned lanes side by side."""
@@ -290,16 +290,16 @@ def test_the_iteration_gives_sigma_times_the_response(reference, window, feature
     components = f32([joined(window, *kind) for kind in ((NEAR[0], -1.0), (NEAR[1], -1.0), (FAR, 1.0))[:features]])
     components = components.reshape(features, window**2, window**2)
     shifts = Shifts.of(components, window)
-    diagonal, *lanes_of, far, schedule = pack_sigma(patches.experts[0], shifts, make_schedule(patches.experts, shifts))
+    diagonal, *lanes_of, schedule = pack_sigma(patches.experts[0], shifts, make_schedule(patches.experts, shifts))
     responses = np.random.default_rng(window).uniform(0, 2, (LANES + 3, window**2))
     for group in range(2):
         points = range(group * LANES, min((group + 1) * LANES, LANES + 3))
         left, product, answer = aligned((3, window**2 * LANES), np.float32)
         for point in points:
             left[point % LANES :: LANES] = responses[point]
-        room = aligned((window + 2) ** 2 * LANES, np.float32)
+        room = aligned((window + 12) * sigma_kernels.STRIDE, np.float32)
         couplings = tuple(lanes[group] for lanes in lanes_of)
-        sigma_kernels.solve(left, window, diagonal[group], couplings, far, schedule, room, product, answer)
+        sigma_kernels.solve(left, window, diagonal[group], couplings, schedule, room, product, answer)
         for point in points:
             expert = patches.experts[0][point]
             sigma = reference("clnf_response").sigma(expert, components, window)
@@ -321,17 +321,24 @@ def test_the_far_shifts_matter(reference):
     assert np.abs(with_far - without).max() > 0.01 * np.abs(with_far).max()
 
 
-@pytest.mark.parametrize("fault", ["random", "one place", "one side"])
+@pytest.mark.parametrize("fault", ["random", "one place", "one side", "another distance"])
 def test_matrices_that_are_no_sums_of_shifts_are_refused(fault):
     component = joined(5, NEAR[0], -1.0)
     if fault == "random":
         component = f32(np.random.default_rng(0).normal(size=(25, 25)))
     elif fault == "one place":
         component[3, 4] = component[4, 3] = -2
+    elif fault == "another distance":
+        component = joined(5, ((0, 2), (0, -2)), -1.0)
     else:
         component = f32(np.where(np.arange(25)[:, None] < np.arange(25), component, 0)) + f32(np.eye(25))
     with pytest.raises(ModelError, match="expected similarity matrices for windows of 5 x 5 that are sums of shifts"):
         Shifts.of(component[None], 5)
+
+
+def test_windows_beyond_the_widest_are_refused():
+    with pytest.raises(ModelError, match="expected windows of up to 15 x 15, got 17 x 17"):
+        Shifts.of((), 17)
 
 
 def test_as_many_matrices_as_betas_are_expected():
