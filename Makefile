@@ -10,7 +10,7 @@ help:
 	@echo "make demo    set up, fetch the model files (accepts their licence), run on demo/astronaut.mp4 into demo/out"
 	@echo "make test    set up, fetch the model files (accepts their licence), run the tests"
 	@echo "make check   formatting, lint, types, direction of imports"
-	@echo "make bench   measure speed and memory on the demo clip"
+	@echo "make bench   measure speed and memory on the demo clip, keep the result"
 	@echo "make format  format the code"
 	@echo "make wheel   build the wheel into dist/"
 
@@ -47,7 +47,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: models
-	$(BIN)/python benchmarks/end_to_end.py demo/astronaut.mp4
+	$(BIN)/auflow bench
 
 wheel: setup
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -78,6 +78,7 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from auflow.benchmarks.command import add_parser as add_bench_parser
     from auflow.models.commands import add_parser as add_models_parser
     from auflow.run_command import add_parser as add_run_parser
     from auflow.validation.command import add_parser as add_validate_parser
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("-o", "--output", metavar="PNG", type=Path, help="default: the CSV's name with .png, beside it")
     plot.set_defaults(handler=_plot)
     add_validate_parser(commands)
+    add_bench_parser(commands)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ class RunOptions:
     inline: bool = False  # all stages in this process instead of one process each
     jobs: int = 1  # inputs worked on at the same time, at least 1; ignored when inline
     quiet: bool = False  # no progress and no summary; warnings and errors stay
+    summary: Path | None = None  # where the figures of the run go as JSON
+    began_s: float = field(default_factory=time.monotonic, compare=False)  # monotonic; first results count from it
 
 
 def output_path(options: RunOptions, source: Path) -> Path:
@@ -37,7 +40,8 @@ def check_outputs(options: RunOptions) -> None:
     Raises
     ------
     UsageError
-        Two inputs would write the same CSV, or an output would replace an input; both paths are named.
+        Two inputs would write the same CSV, an output would replace an input or the summary file another one; both
+        paths are named.
     """
     writers: dict[Path, Path] = {}
     for source in options.inputs:
@@ -50,17 +54,27 @@ def check_outputs(options: RunOptions) -> None:
         if output.is_dir():
             raise UsageError(f"{output} is a folder, so the CSV cannot have this name; choose another folder with -o")
         writers[output] = source
-    _check_inputs_survive(options, list(writers))
+    written = [path for output in writers for path in (output, *_beside(output, options.settings))]
+    _check_inputs_survive(options, written, "choose another folder with -o")
+    if options.summary is not None:
+        _check_summary(options, options.summary, written)
 
 
-def _check_inputs_survive(options: RunOptions, outputs: Sequence[Path]) -> None:
+def _check_summary(options: RunOptions, summary: Path, written: Sequence[Path]) -> None:
+    if summary.exists() and not summary.is_file():
+        raise UsageError(f"--summary: expected the name of a file, got {summary}, which is none")
+    if summary.resolve() in {path.resolve() for path in written}:
+        raise UsageError(f"{summary} would be both the summary and a result; choose another name for --summary")
+    _check_inputs_survive(options, [summary], "choose another name for --summary")
+
+
+def _check_inputs_survive(options: RunOptions, written: Sequence[Path], remedy: str) -> None:
     # With their folders: that of aligned faces is emptied of older ones, so nothing in it may be an input.
     taken = {place: source for source in options.inputs for place in source.resolve().parents}
     taken |= {source.resolve(): source for source in options.inputs}
-    for output in outputs:
-        for written in (output, *_beside(output, options.settings)):
-            if (lost := taken.get(written.resolve())) is not None:
-                raise UsageError(f"{written} would replace the input {lost}; choose another folder with -o")
+    for path in written:
+        if (lost := taken.get(path.resolve())) is not None:
+            raise UsageError(f"{path} would replace the input {lost}; {remedy}")
 
 
 def _beside(output: Path, settings: StageSettings) -> list[Path]:

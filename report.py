@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
+
+from auflow.stages.statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from auflow.stages.records import SourceInfo
 
 __all__ = [
+    "INTERRUPTED_EXIT_CODE",
+    "PERCENTILES",
     "BarReporter",
     "PlainReporter",
     "Reporter",
@@ -31,6 +35,7 @@ LINE_INTERVAL_S = 5.0
 # Containers are often a few pictures off; a tenth is a file that ends too early.
 LEAST_SHARE = 0.9
 INTERRUPTED_EXIT_CODE = 130
+PERCENTILES = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class StreamSummary:
     interrupted: bool
     error: str | None  # the message of the error that ended it
     exit_code: int = 0  # of that error
+    statistics: StreamStatistics = field(default_factory=StreamStatistics)
+    first_result_s: float | None = None  # from the run's begin until the first frame had passed the AU stage
 
 
 class Reporter(Protocol):
@@ -59,6 +66,9 @@ class Reporter(Protocol):
 
     def stream_finished(self, summary: StreamSummary) -> None:
         """An input ended, well or not; also called for one that never started."""
+
+    def note(self, text: str) -> None:
+        """Something that explains a wait."""
 
     def warning(self, text: str) -> None:
         """Something the user should know that does not end the run."""
@@ -76,7 +86,7 @@ def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
 
 
 def describe(summary: StreamSummary) -> str:
-    """One paragraph on one input: frames, faces, speed, corrupt frames, where the file is."""
+    """One paragraph on one input: frames, faces, speed, corrupt frames, where the file is; below it what they took."""
     name = Path(summary.path).name or summary.path
     if summary.error is not None and summary.output is None:
         return f"auflow: error: {summary.error}"
@@ -87,7 +97,8 @@ def describe(summary: StreamSummary) -> str:
         text += f" It ended with an error: {summary.error}"
     if summary.interrupted:
         text += " Interrupted before its end."
-    return text + (f" Written to {summary.output}" if summary.output else " Nothing was written.")
+    text += f" Written to {summary.output}" if summary.output else " Nothing was written."
+    return "\n  ".join([text, *_figures(summary)])
 
 
 def cut_short_warning(info: SourceInfo, frames: int) -> str | None:
@@ -111,6 +122,23 @@ def _amounts(frames: int, successes: int, seconds: float) -> str:
     share = f" ({100 * successes / frames:.1f} %)" if frames else ""
     speed = f" ({frames / seconds:.1f} fps)" if seconds > 0 else ""
     return f"{_count(frames, 'frame')} in {seconds:.1f} s{speed}, a face in {successes}{share}"
+
+
+def _figures(summary: StreamSummary) -> list[str]:
+    """A line on convergence and latency, or none where there is nothing to tell."""
+    parts = []
+    convergence, latency = summary.statistics.convergence, summary.statistics.latency
+    if convergence.fits:
+        parts.append(
+            f"{convergence.iterations / convergence.fits:.1f} iterations a fit, "
+            f"{100 * convergence.converged / convergence.optimisations:.1f} % of the optimisations converged"
+        )
+    times = [f"p{p} {1e3 * at_s:.1f} ms" for p in PERCENTILES if (at_s := latency.percentile_s(p)) is not None]
+    if times:
+        parts.append(f"latency {', '.join(times)}")
+    if summary.first_result_s is not None:
+        parts.append(f"first result after {summary.first_result_s:.2f} s")
+    return ["; ".join(parts)] if parts else []
 
 
 def _count(number: int, noun: str) -> str:
@@ -170,6 +198,11 @@ class PlainReporter:
         if not self._quiet or summary.error is not None:
             self._print(describe(summary))
 
+    def note(self, text: str) -> None:
+        """Print the line unless quiet."""
+        if not self._quiet:
+            self._print(f"auflow: {text}")
+
     def warning(self, text: str) -> None:
         """Print the warning."""
         self._print(f"auflow: warning: {text}")
@@ -218,6 +251,10 @@ class BarReporter:
             self._progress.remove_task(task)
         self._summaries.append(summary)
         self._print(describe(summary))
+
+    def note(self, text: str) -> None:
+        """Print the line above the bars."""
+        self._print(f"auflow: {text}")
 
     def warning(self, text: str) -> None:
         """Print the warning above the bars."""

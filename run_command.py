@@ -6,14 +6,19 @@ import argparse
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from auflow.errors import OutputError, UsageError
+from auflow.flow.nursery import Nursery
+from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
 from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Model, Precision, StageSettings
-from auflow.threads import pin_threads, place_kernel_cache
+from auflow.threads import pin_threads
 
 if TYPE_CHECKING:
     from auflow.options import RunOptions
@@ -107,6 +112,14 @@ def _add_faces(run: argparse.ArgumentParser) -> None:
         "--boxes", "-bboxdir", metavar="DIR", type=Path, help="with --images: take the faces of NAME.jpg from"
         " DIR/NAME.txt (min x, min y, max x, max y a line) instead of looking for them",
     )  # fmt: skip
+    faces.add_argument(
+        "--clnf-iterations", metavar="N", type=_positive, help="most iterations of an optimisation of the landmark fit"
+        " (default: 5, with --wild 10)",
+    )  # fmt: skip
+    faces.add_argument(
+        "--clnf-tolerance", metavar="PX", type=_tolerance, help="an optimisation has converged when all landmarks"
+        " together move less than this between two iterations (default: 0.01; 0: never)",
+    )  # fmt: skip
     for name, what in (("fx", "focal length"), ("fy", "focal length"), ("cx", "centre"), ("cy", "centre")):
         faces.add_argument(
             f"--{name}", f"-{name}", metavar="PX", type=_pixels, help=f"{what} of the camera (default: by the size)"
@@ -118,6 +131,12 @@ def _add_files(run: argparse.ArgumentParser) -> None:
     files.add_argument("--overlay", "-tracked", action="store_true", help="NAME.overlay.mp4 with what was found")
     files.add_argument("--hog", "-hogalign", action="store_true", help="NAME.hog, the FHOG descriptors")
     files.add_argument("--aligned", "-simalign", action="store_true", help="NAME_aligned/, the aligned faces as .bmp")
+    files.add_argument(
+        "--summary",
+        metavar="FILE",
+        type=Path,
+        help="figures of the whole run as JSON: frames, speed, latency, convergence, errors",
+    )
 
 
 def _add_how(run: argparse.ArgumentParser) -> None:
@@ -135,13 +154,26 @@ def _positive(text: str) -> int:
 
 
 def _pixels(text: str) -> float:
+    number = _number(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected pixels above 0, got {text!r}")
+    return number
+
+
+def _tolerance(text: str) -> float:
+    number = _number(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"expected pixels, 0 or more, got {text!r}")
+    return number
+
+
+def _number(text: str) -> float:
+    """The finite number, or NaN."""
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"expected pixels above 0, got {text!r}")
-    return number
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _column_groups(text: str) -> tuple[Columns, ...]:
@@ -153,32 +185,40 @@ def _column_groups(text: str) -> tuple[Columns, ...]:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    began_s = time.monotonic()  # what is imported from here on is part of the run
     pin_threads()
     warning = place_kernel_cache()
-    from auflow.report import exit_code, make_reporter
+    with ExitStack() as stack:
+        # Before anything else: its imports take as long as all that is done here until it is needed.
+        nursery = None if parsed.inline else stack.enter_context(Nursery())
+        from auflow.report import exit_code, make_reporter
 
-    options = _checked_options(parsed)
-    reporter = make_reporter(quiet=options.quiet)
-    if warning:
-        reporter.warning(warning)
-    try:
-        return exit_code(_runner(options)(options, reporter))
-    finally:
-        reporter.close()
+        options = _checked_options(parsed, began_s)
+        reporter = make_reporter(quiet=options.quiet)
+        stack.callback(reporter.close)
+        if warning:
+            reporter.warning(warning)
+        if not kernels_are_ready(options.settings.model):
+            reporter.note(COMPILING)
+        if options.summary is None:
+            return exit_code(_runner(nursery)(options, reporter))
+        from auflow.run_summary import run_and_summarise
+
+        return exit_code(run_and_summarise(_runner(nursery), options, reporter))
 
 
-def _runner(options: RunOptions) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
+def _runner(nursery: Nursery | None) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
     # Each brings what the other does not need: the transport here, the stages there.
-    if options.inline:
+    if nursery is None:
         from auflow import inline
 
         return inline.run
     from auflow import orchestrator
 
-    return orchestrator.run
+    return partial(orchestrator.run, nursery=nursery)
 
 
-def _checked_options(parsed: argparse.Namespace) -> RunOptions:
+def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     from auflow.models import store
     from auflow.options import RunOptions, check_outputs
 
@@ -205,10 +245,14 @@ def _checked_options(parsed: argparse.Namespace) -> RunOptions:
         inline=parsed.inline,
         jobs=parsed.jobs or min(len(inputs), _available_cpus()),
         quiet=parsed.quiet,
+        summary=parsed.summary,
+        began_s=began_s,
     )
     check_outputs(options)
     (store.require_ceclm if options.settings.model == "ceclm" else store.require)(options.models_root)
-    _prepare_folder(options.output_dir)
+    _prepare_folder(options.output_dir, "-o")
+    if options.summary is not None:
+        _prepare_folder(options.summary.resolve().parent, "--summary")
     return options
 
 
@@ -226,6 +270,8 @@ def _settings(parsed: argparse.Namespace) -> StageSettings:
         model=parsed.model,
         faces=faces,
         wild=parsed.wild,
+        clnf_iterations=parsed.clnf_iterations,
+        clnf_tolerance_px=parsed.clnf_tolerance,
         camera=None if None in given else given,
         boxes_dir=None if parsed.boxes is None else str(parsed.boxes),
         au_static=parsed.au_static,
@@ -242,7 +288,7 @@ def _available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _prepare_folder(folder: Path) -> None:
+def _prepare_folder(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Only writing tells: permission bits know nothing of read-only or full file systems.
@@ -250,5 +296,5 @@ def _prepare_folder(folder: Path) -> None:
             probe.write(b"\0")
     except OSError as error:
         raise OutputError(
-            f"{folder}: no file can be written in this folder: {error.strerror}; choose another one with -o"
+            f"{folder}: no file can be written in this folder: {error.strerror}; choose another one with {option}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from auflow.errors import InputError, OutputError
 from auflow.flow.process import BEAT_S, Order, Shell, WorkerRole, slot_of
 from auflow.flow.topology import WINDOW, Role, edge_name, released_name
 from auflow.stages.records import Frame, SourceInfo
+from auflow.stages.statistics import StreamTally
 from auflow.transport import messages as m
 from auflow.transport.codec import decode, encode
 from auflow.transport.edge import EdgeReceiver, EdgeSender
@@ -36,12 +38,13 @@ class DecodeRole(WorkerRole):
         self._sent = 0
 
     def connect(self) -> None:
-        """The CLNF worker takes frames, the sink gives slots back."""
+        """The CLNF worker takes frames, the sink gives slots back. They start up for longer: an input is opened now."""
         released = False
         while not (self._edge.connected and released):
             self.shell.wait((self._out.socket, self._released.socket))
             self._edge.pump()
             released = released or self._released.receive() is not None
+            self._obey_all()
 
     def setup(self) -> None:
         """Nothing: a source is opened per input."""
@@ -55,6 +58,9 @@ class DecodeRole(WorkerRole):
             record = decode(payload)  # the slot's header says the same; the message only wakes this process
             if not isinstance(record, m.Released):
                 raise TransportError(f"{self.shell.name}: expected Released, got {type(record).__name__}")
+        self._obey_all()
+
+    def _obey_all(self) -> None:
         while self.shell.orders:
             self._obey(self.shell.orders.popleft())
 
@@ -126,11 +132,10 @@ class DecodeRole(WorkerRole):
             ring.hand_over(slot, Owner.FREE)
             self._end()
             return
-        index, timestamp_s = got
+        (index, timestamp_s), taken_s = got, time.monotonic()
         ring.hand_over(slot, Owner.CLNF)
-        self._edge.send(
-            m.FrameReady(stream, index, timestamp_s, slot.number, slot.generation, info.height_px, info.width_px)
-        )
+        size = (info.height_px, info.width_px)
+        self._edge.send(m.FrameReady(stream, index, timestamp_s, slot.number, slot.generation, *size, taken_s))
         self._sent += 1
         self.shell.frames = self._sent
         self.shell.progress += 1
@@ -176,6 +181,7 @@ class SinkRole(WorkerRole):
         )
         self._released = DealerLink(shell.context, shell.endpoint(released_name(lane)), shell.name)
         self._sink: Any = None
+        self._tally = StreamTally()
         self._successes = 0
         self._error: InputError | OutputError | None = None
 
@@ -202,11 +208,13 @@ class SinkRole(WorkerRole):
     def _start(self, start: m.StreamStart) -> None:
         config = self.shell.config
         self.shell.stream, self.shell.frames, self._successes, self._error = start.stream, 0, 0, None
+        self._tally = StreamTally()
         self.shell.note(start.stream, 0)
         with self._output_may_fail():
             self._sink = self.kit.make_sink(Path(start.output), config.settings, start.info)
 
     def _add(self, record: m.AuReady) -> None:
+        self._tally.result_came()
         ready, ring = record.frame, self.shell.ring
         slot = slot_of(ready)
         self.shell.note(ready.stream, ready.index)
@@ -214,6 +222,7 @@ class SinkRole(WorkerRole):
         if self._error is None:
             with self._output_may_fail():
                 self._sink.add(frame, record.fits, record.aus)
+                self._tally.written(ready.taken_s, record.fits)
         ring.hand_over(slot, Owner.FREE)
         self._released.send(encode(m.Released(slot.number, slot.generation)))
         self._receiver.done()
@@ -247,6 +256,7 @@ class SinkRole(WorkerRole):
                 interrupted=end.interrupted,
                 error=None if error is None else str(error),
                 exit_code=0 if error is None else error.exit_code,
+                statistics=self._tally.statistics(),
             )
         )
 

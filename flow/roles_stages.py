@@ -32,7 +32,7 @@ OutT = TypeVar("OutT", bound=m.FitReady | m.AuReady)
 class PassingRole(WorkerRole, Generic[FrameT, OutT]):
     """Takes frames from one edge, works on each, and passes it on over the next."""
 
-    needs_warm_up = True
+    has_kernels = True
     upstream: ClassVar[Role]
     kind: ClassVar[type]
 

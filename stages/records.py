@@ -81,6 +81,10 @@ class FaceFit:
     gaze: NDArray[np.float64] = field(default_factory=lambda: np.zeros(8))  # two unit vectors, then angles x, y [rad]
     eyes_px: NDArray[np.float32] = field(default_factory=lambda: np.zeros(112, np.float32))  # 56 points, planar
     eyes_mm: NDArray[np.float32] = field(default_factory=lambda: np.zeros(168, np.float32))  # planar, camera frame
+    # The optimisations of the fit, main model and parts together: two per scale. Zeros where nothing was fitted.
+    optimisations: int = 0
+    converged: int = 0  # of them ended by the criterion, before the limit of iterations
+    iterations: int = 0  # of all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class StageSettings:
     model: Model = "clnf"  # landmark model: CLNF, or CE-CLM, whose files come separately
     faces: Faces = "widest"  # follow the widest face, follow up to four, or take every face of each picture by itself
     wild: bool = False  # search wider and longer for a face
+    clnf_iterations: int | None = None  # limit of an optimisation, from 1; None is the C++ program's: 5, with wild 10
+    clnf_tolerance_px: float | None = None  # converged when all landmarks together moved less; None: its 0.01 px
     camera: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels; None is a guess by the size
     boxes_dir: str | None = None  # pictures only: NAME.txt with the boxes of NAME.jpg, instead of detection
     au_static: bool = False  # AU models that know no running median

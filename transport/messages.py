@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.stages.records import AuFrame, AuTable, FaceFit, SourceInfo
+from auflow.stages.statistics import StreamStatistics
 
 __all__ = [
     "Ack",
@@ -33,8 +34,6 @@ __all__ = [
     "StreamRefused",
     "StreamStart",
     "StreamWritten",
-    "WantsWarmUp",
-    "WarmUp",
 ]
 
 
@@ -61,6 +60,7 @@ class FrameReady:
     generation: int
     height_px: int
     width_px: int
+    taken_s: float  # monotonic, the same clock for all processes of a machine: when the decoder had given it out
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,6 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class WantsWarmUp:
-    """The worker is about to compile or load its kernels."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
 class Ready:
     """The worker can work."""
 
@@ -215,6 +208,7 @@ class StreamWritten:
     interrupted: bool
     error: str | None
     exit_code: int  # of that error
+    statistics: StreamStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +232,6 @@ class Fault:
 
 
 # Orchestrator to worker
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """Go on with kernels and models."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from auflow.models.types import LandmarkModel
 from auflow.stages.clnf import nu_rlms_kernels as kernels
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter
-from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter, ScalePlan
+from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
 
@@ -61,15 +61,20 @@ class CenFitter(LandmarkFitter):
 
 
 class CeclmFaceModel(FaceModel):
-    """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points."""
+    """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points.
+
+    `iterations` and `tolerance_px` as in `FaceModel`.
+    """
 
     main: CenFitter
 
-    def __init__(self, models: CeclmModels) -> None:
-        self.main = CenFitter(models.main, _SETTINGS)
+    def __init__(
+        self, models: CeclmModels, *, iterations: int | None = None, tolerance_px: float | None = None
+    ) -> None:
+        self.main = CenFitter(models.main, _SETTINGS.limited(iterations, tolerance_px))
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
-        self.parts = [PartFitter(part) for part in models.parts]
+        self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]
         self._windows_initial = _WINDOWS_INITIAL
         # The same model (nothing is copied) that leaves out the coarsest scale.
         self._finer = copy.copy(self)
@@ -85,11 +90,13 @@ class CeclmFaceModel(FaceModel):
         """The coarsest scale alone, from the mean shape: no parts, no validation."""
         g, p = params_global.copy(), np.zeros(self.pdm.mode_count, np.float32)
         outcome = self.main.fit(gray, _WINDOWS_COARSE, g, p, judge=True)
-        return CoarseFit(g, p, outcome.likelihood, outcome.view)
+        return CoarseFit(g, p, outcome.likelihood, outcome.view, outcome)
 
     def fine(self, gray: Floats, fit: CoarseFit) -> FaceState:
         """The other scales, the parts and the validation, from where a coarse fit ended."""
-        return self._finer.fit(gray, fit.params_global, fit.params_local, tracking=False)
+        state = self._finer.fit(gray, fit.params_global, fit.params_local, tracking=False)
+        state.outcome.add(fit.outcome)
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class CoarseFit:
     params_local: Floats  # (m,)
     likelihood: float
     view: int
+    outcome: FitOutcome = field(default_factory=FitOutcome)  # whose work is counted with that of the fine fit
 
 
 def search(fits: Iterable[CoarseFit], fine: Callable[[CoarseFit], FaceState], rule: EarlyTermination) -> FaceState:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.fitter import FitOutcome
 
 __all__ = ["FaceTracker", "TrackResult", "best_start", "widest"]
 
@@ -75,6 +76,8 @@ class FaceTracker:
         first = not self._initialised
         if self._initialised:
             self._track(gray)
+        else:
+            self.state = replace(self.state, outcome=FitOutcome())  # of an earlier frame: this one has no fit
         if self._due():
             box = widest(detect())
             if box is not None:

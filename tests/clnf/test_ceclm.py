@@ -211,6 +211,18 @@ def test_the_best_of_the_starts_is_the_face_and_the_search_ends_there(lesson):
     assert state.success
     assert distance(model, (state.params_global, state.params_local), (lesson.g, lesson.p)) < 1.5
     assert [part.name for part in state.parts] == ["left_eye_28", "right_eye_28"]
+    eyes = sum(4 for part in state.parts if part.refined)
+    assert state.outcome.optimisations == 2 * 4 + eyes  # the coarse scale counts too
+
+
+@pytest.mark.golden
+def test_the_limits_are_those_given(lesson):
+    model = CeclmFaceModel(lesson.models, iterations=2, tolerance_px=0.0)
+    outcome = model.fit(lesson.gray, lesson.g, lesson.p, tracking=False).outcome
+    assert (outcome.iterations, outcome.converged) == (2 * outcome.optimisations, 0)
+    model = CeclmFaceModel(lesson.models, tolerance_px=1e6)
+    outcome = model.fit(lesson.gray, lesson.g, lesson.p, tracking=True).outcome
+    assert outcome.iterations == outcome.converged == outcome.optimisations > 0
 
 
 @pytest.mark.golden
@@ -239,10 +251,10 @@ def test_settings_and_windows_of_each_pass(lesson, monkeypatch):
     asked: list[tuple[int, ...]] = []
     plain = type(model.main).fit
 
-    def record(self, gray, windows, g, p):
+    def record(self, gray, windows, g, p, **how):
         if self is model.main:
             asked.append(tuple(windows))
-        return plain(self, gray, windows, g, p)
+        return plain(self, gray, windows, g, p, **how)
 
     monkeypatch.setattr(type(model.main).__mro__[1], "fit", record)
     fit = model.coarse(lesson.gray, lesson.g)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.fitter import FitOutcome
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker, TrackResult, widest
 
 BOX = np.array([[10, 20, 30, 40, 0.9]], np.float32)
@@ -92,6 +93,20 @@ def test_without_a_face_every_twelfth_frame_is_searched():
     assert not any(r.success or r.state.success for r in results)
     assert not run.script.calls
     assert not results[-1].state.landmarks_px.any()
+
+
+def test_a_frame_without_a_fit_counts_no_work():
+    class Counting(Script):
+        def fit(self, *args: Any, **kwargs: Any) -> FaceState:
+            state = super().fit(*args, **kwargs)
+            state.outcome = FitOutcome(optimisations=4, iterations=20)
+            return state
+
+    run = Run(Counting(tracked=lambda frame: 0.1), boxes=lambda frame: BOX if frame == 1 else NO_BOX)
+    fitted = [result.state.outcome.optimisations for result in run.until(110)]
+    given_up = next(frame for frame in range(2, 111) if not run.kinds(frame))
+    assert given_up > 100
+    assert fitted == [4] * (given_up - 1) + [0] * (111 - given_up)
 
 
 def test_a_face_that_comes_late_is_found_at_the_next_search():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from auflow.report import BarReporter, PlainReporter, StreamSummary, cut_short_warning, describe, make_reporter
 from auflow.stages.records import SourceInfo
+from auflow.stages.statistics import Convergence, StreamStatistics, StreamTally
 
 
 def info(frame_count: int | None = 100) -> SourceInfo:
@@ -46,6 +48,25 @@ def summary(**changes: object) -> StreamSummary:
 )
 def test_paragraph(changes: dict[str, object], text: str) -> None:
     assert describe(summary(**changes)) == text
+
+
+def test_second_line_tells_convergence_and_latency() -> None:
+    tally = StreamTally(lambda: 8.0)
+    for took_s in [0.02] * 97 + [0.05] * 2 + [1.0]:
+        tally.written(8.0 - took_s, ())
+    statistics = replace(tally.statistics(), convergence=Convergence(100, 3, 1400, 700, 6995))
+    lines = describe(summary(statistics=statistics, first_result_s=1.234)).splitlines()
+    assert lines[0] == describe(summary())
+    assert lines[1:] == [
+        "  70.0 iterations a fit, 50.0 % of the optimisations converged; "
+        "latency p50 20.0 ms, p95 20.0 ms, p99 49.7 ms; first result after 1.23 s"
+    ]
+
+
+def test_no_second_line_without_frames_or_a_result() -> None:
+    assert len(describe(summary(frames=0, successes=0)).splitlines()) == 1
+    error = summary(output=None, error="in/a.mp4: broken", statistics=StreamStatistics(Convergence(5, 1, 70, 3, 350)))
+    assert describe(error) == "auflow: error: in/a.mp4: broken"
 
 
 class Clock:

@@ -188,11 +188,14 @@ def test_a_camera_moves_what_is_in_space_and_nothing_else(run, demo_dir: Path, t
 
 @pytest.mark.golden
 def test_several_faces_as_the_cpp_program_has_them(run, golden: Path, media: Path, tmp_path: Path) -> None:
-    """Its CSV has one decimal (0.04 px on average) and no more; seen here: 0.040 and 0.058 px, all AUs within 0.2."""
-    clip = cut(media / "multi_face.avi", 24, tmp_path / "short.avi")
+    """Its CSV has one decimal (0.04 px on average) and no more; seen here: 0.040 and 0.058 px, all AUs within 0.2.
+
+    Over 24 frames one presence more or less decides about 99 %: both programs differ in 12 or 13 of 1260.
+    """
+    clip = cut(media / "multi_face.avi", 48, tmp_path / "short.avi")
     ours = read((run(clip, "--multi-face", "--precision", "full") / "short.csv").read_text())
     with gzip.open(golden / "multi_face_multi" / "std.csv.gz", "rt") as file:
-        theirs = [row for row in read(file.read()) if row["frame"] <= 24]
+        theirs = [row for row in read(file.read()) if row["frame"] <= 48]
     assert [(row["frame"], row["face_id"]) for row in ours] == [(row["frame"], row["face_id"]) for row in theirs]
     assert np.mean(pick(ours, ["success"]) == pick(theirs, ["success"])) > 0.98
     assert np.abs(pick(ours, ["timestamp"]) - pick(theirs, ["timestamp"])).max() < 6e-4

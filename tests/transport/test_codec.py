@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auflow.stages.records import AuFrame, AuTable, FaceFit, SourceInfo
+from auflow.stages.statistics import Convergence, StreamStatistics
 from auflow.transport import messages as m
 from auflow.transport.codec import VERSION, decode, encode
 from auflow.transport.faults import TransportError
 
 RNG = np.random.default_rng(5)
 INFO = SourceInfo("/a/b ü.mp4", "video", 640, 480, 29.97, None, 90)
-FRAME = m.FrameReady(3, 41, 1.6400000000000001, 2, 1 << 40, 480, 640)
+FRAME = m.FrameReady(3, 41, 1.6400000000000001, 2, 1 << 40, 480, 640, 12345.678)
 
 
 def _values(kind: type, **changes: Any) -> dict[str, Any]:
@@ -63,9 +64,20 @@ EVERY = [
     m.Boxes(3, 41, RNG.normal(size=(2, 5)).astype(np.float32)),
     m.Boxes(3, 41, np.zeros((0, 5), np.float32)),
     m.StreamOpened("decode-0", 3, INFO),
-    m.StreamWritten("sink-0", 3, None, 5, 4, 0, True, "disk full", 3),
+    m.StreamWritten("sink-0", 3, None, 5, 4, 0, True, "disk full", 3, StreamStatistics()),
+    m.StreamWritten(
+        "sink-0",
+        3,
+        "a.csv",
+        5,
+        4,
+        0,
+        False,
+        None,
+        0,
+        StreamStatistics(Convergence(5, 1, 9, 4, 40), first_result_at_s=1.5),
+    ),
     m.Fault("au-0", "ValueError", "no", "Traceback\n", -1, -1),
-    m.WarmUp(),
     m.Assign(0, "a", "b"),
     m.Exit(),
 ]

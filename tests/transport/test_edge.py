@@ -102,7 +102,7 @@ def start(stream: int = 0) -> m.StreamStart:
 
 
 def frame(index: int, stream: int = 0) -> m.FrameReady:
-    return m.FrameReady(stream, index, index / 25, 0, 1, 6, 8)
+    return m.FrameReady(stream, index, index / 25, 0, 1, 6, 8, 0.0)
 
 
 def end(frames: int, stream: int = 0) -> m.StreamEnd:

@@ -41,7 +41,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 
 
 def request(lane: int, index: int) -> m.DetectRequest:
-    return m.DetectRequest(lane, m.FrameReady(lane, index, 0.0, 0, 1, 6, 8))
+    return m.DetectRequest(lane, m.FrameReady(lane, index, 0.0, 0, 1, 6, 8, 0.0))
 
 
 def wait_for(poll: Callable[[], T | None]) -> T:

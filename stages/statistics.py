@@ -1,0 +1,118 @@
+"""What is counted of one stream: how its fits converged, how long its frames took. Memory does not grow with it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auflow.stages.records import FaceFit
+
+__all__ = ["Convergence", "Latency", "StreamStatistics", "StreamTally"]
+
+_SHORTEST_S = 1e-4
+_STEP = math.log(1.02)  # each bin of the histogram is wider than the one before by this factor
+_BINS = 815  # up to 1000 s
+_NO_FRAMES = (0,) * _BINS
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """What the optimisations of a stream's fits did; a fit is one face in one frame."""
+
+    fits: int = 0
+    fits_converged: int = 0  # every optimisation of them did
+    optimisations: int = 0
+    converged: int = 0  # optimisations that ended by the criterion, before their limit of iterations
+    iterations: int = 0
+
+    def __add__(self, other: Convergence) -> Convergence:
+        return Convergence(
+            self.fits + other.fits,
+            self.fits_converged + other.fits_converged,
+            self.optimisations + other.optimisations,
+            self.converged + other.converged,
+            self.iterations + other.iterations,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long the frames took, as a histogram over bins of which each is 2 % wider than the one before."""
+
+    counts: tuple[int, ...] = field(default=_NO_FRAMES, repr=False)  # (815,)
+    longest_s: float = 0.0
+
+    def __add__(self, other: Latency) -> Latency:
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return Latency(counts, max(self.longest_s, other.longest_s))
+
+    def percentile_s(self, percent: float) -> float | None:
+        """The time within which `percent` of the frames were done, right to 1 %; None where there is no frame.
+
+        Times below 0.1 ms count as that, those beyond 1000 s as the longest.
+        """
+        wanted = math.ceil(sum(self.counts) * percent / 100)
+        seen = 0
+        for number, count in enumerate(self.counts):
+            seen += count
+            if count and seen >= wanted:
+                if number == _BINS - 1:
+                    return self.longest_s
+                return min(_SHORTEST_S * math.exp((number + 0.5) * _STEP), self.longest_s)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """The figures of one stream."""
+
+    convergence: Convergence = field(default_factory=Convergence)
+    latency: Latency = field(default_factory=Latency)
+    first_result_at_s: float | None = None  # monotonic: when the first frame had passed the AU stage
+
+
+class StreamTally:
+    """Counts one stream as it goes.
+
+    Parameters
+    ----------
+    clock : seconds, that by which `taken_s` was taken: monotonic, the same for all processes of a machine
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts = list(_NO_FRAMES)
+        self._longest_s = 0.0
+        self._first_result_at_s: float | None = None
+        self._fits = self._fits_converged = self._optimisations = self._converged = self._iterations = 0
+
+    def result_came(self) -> None:
+        """A frame has passed the AU stage."""
+        if self._first_result_at_s is None:
+            self._first_result_at_s = self._clock()
+
+    def written(self, taken_s: float, fits: Sequence[FaceFit]) -> None:
+        """The rows of a frame that left the decoder at `taken_s` were handed over."""
+        took_s = self._clock() - taken_s
+        number = int(math.log(took_s / _SHORTEST_S) / _STEP) if took_s > _SHORTEST_S else 0
+        self._counts[min(number, _BINS - 1)] += 1
+        self._longest_s = max(self._longest_s, took_s)
+        for fit in fits:
+            if fit.optimisations:  # else the face was not fitted in this frame
+                self._fits += 1
+                self._fits_converged += fit.converged == fit.optimisations
+                self._optimisations += fit.optimisations
+                self._converged += fit.converged
+                self._iterations += fit.iterations
+
+    def statistics(self) -> StreamStatistics:
+        """All so far."""
+        return StreamStatistics(
+            Convergence(self._fits, self._fits_converged, self._optimisations, self._converged, self._iterations),
+            Latency(tuple(self._counts), self._longest_s),
+            self._first_result_at_s,
+        )
