@@ -21,6 +21,8 @@ _RIGID = (1, 2, 3, 4, 12, 13, 14, 15, 27, 28, 29, 31, 32, 33, 34, 35, 36, 39, 40
 # Jaw ends and brows, raised so that the mask leaves the forehead visible.
 _RAISED = (0, 16, *range(17, 27))
 _RAISE_PX = 30.0 / 0.7 * ALIGN_SCALE
+_FAR_PX = 1e30
+_ON_BORDER_PX = 1e-9  # so near to a triangle's border counts as on it: what rounding makes of a slope
 
 
 @njit(cache=True, nogil=True)
@@ -77,20 +79,50 @@ def _similarity(
 
 
 @njit(cache=True, nogil=True)
-def _fill_triangle(x0: float, y0: float, x1: float, y1: float, x2: float, y2: float, inside: NDArray[np.bool_]) -> None:
-    """Mark the pixels whose centres lie in a triangle or on its border, whichever way it turns."""
-    height, width = inside.shape
-    left = max(math.ceil(min(x0, x1, x2)), 0)
-    right = min(math.floor(max(x0, x1, x2)), width - 1)
-    top = max(math.ceil(min(y0, y1, y2)), 0)
-    bottom = min(math.floor(max(y0, y1, y2)), height - 1)
+def _bounds(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float]:
+    """How far left and right, at y = 0, and by how much a row more, an edge lets a triangle reach that lies beside it.
+
+    Edges that lead down bound it on the right, edges that lead up on the left.
+    """
+    if y1 == y0:
+        return -_FAR_PX, _FAR_PX, 0.0
+    slope = (x1 - x0) / (y1 - y0)
+    at = x0 - slope * y0
+    return (-_FAR_PX, at, slope) if y1 > y0 else (at, _FAR_PX, slope)
+
+
+@njit(cache=True, nogil=True)
+def _triangle_rows(
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+    x2: float,
+    y2: float,
+    width: int,
+    first: NDArray[np.int32],
+    last: NDArray[np.int32],
+) -> tuple[int, int]:
+    """First and last pixel of each row whose centres lie in a triangle or on its border, whichever way it turns.
+
+    first and last (h,) i32 are written for the rows from the first to the second number that are given back; a row
+    without pixels has first > last.
+    """
+    if (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0) < 0.0:
+        x1, y1, x2, y2 = x2, y2, x1, y1
+    left0, right0, slope0 = _bounds(x0, y0, x1, y1)
+    left1, right1, slope1 = _bounds(x1, y1, x2, y2)
+    left2, right2, slope2 = _bounds(x2, y2, x0, y0)
+    height = first.size
+    top = int(min(max(np.ceil(min(y0, y1, y2)), 0.0), height))
+    bottom = int(max(min(np.floor(max(y0, y1, y2)), height - 1.0), -1.0))
     for y in range(top, bottom + 1):
-        for x in range(left, right + 1):
-            e0 = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
-            e1 = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
-            e2 = (x0 - x2) * (y - y2) - (y0 - y2) * (x - x2)
-            if (e0 >= 0.0 and e1 >= 0.0 and e2 >= 0.0) or (e0 <= 0.0 and e1 <= 0.0 and e2 <= 0.0):
-                inside[y, x] = True
+        step0, step1, step2 = slope0 * y, slope1 * y, slope2 * y
+        left = max(max(left0 + step0, left1 + step1), left2 + step2)
+        right = min(min(right0 + step0, right1 + step1), right2 + step2)
+        first[y] = np.int32(np.ceil(min(max(left, 0.0), width) - _ON_BORDER_PX))
+        last[y] = np.int32(np.floor(max(min(right, width - 1.0), -1.0) + _ON_BORDER_PX))
+    return top, bottom
 
 
 @njit(cache=True, nogil=True)
@@ -116,10 +148,23 @@ def _face_mask(
         points[1, i] = warp[1, 0] * x + warp[1, 1] * y + warp[1, 2]
     for i in raised:
         points[1, i] -= raise_px
-    inside[:] = False
+    height, width = inside.shape
+    steps = np.zeros((height, width + 1), np.int16)  # by how much more triangles a pixel is in than its left neighbour
+    first, last = np.empty(height, np.int32), np.empty(height, np.int32)
     for t in range(triangles.shape[0]):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        _fill_triangle(points[0, i], points[1, i], points[0, j], points[1, j], points[0, k], points[1, k], inside)
+        top, bottom = _triangle_rows(
+            points[0, i], points[1, i], points[0, j], points[1, j], points[0, k], points[1, k], width, first, last
+        )
+        for y in range(top, bottom + 1):
+            if first[y] <= last[y]:
+                steps[y, first[y]] += 1
+                steps[y, last[y] + 1] -= 1
+    for y in range(height):
+        count = 0
+        for x in range(width):
+            count += steps[y, x]
+            inside[y, x] = count > 0
 
 
 @njit(cache=True, nogil=True)

@@ -72,18 +72,15 @@ class DescriptorMedian:
     """The person's running median of the descriptor: their neutral face, for the dynamic heads."""
 
     def __init__(self) -> None:
-        self._hog = RunningMedian(DESCRIPTOR_SIZE, bins=1000, low=-0.005, high=1.0, floor=0.0)
-        self._geometry = RunningMedian(FEATURES - DESCRIPTOR_SIZE, bins=10_000, low=-60.0, high=60.0)
+        self.value: NDArray[np.float64] = np.zeros(FEATURES)  # (4702,), zero before the first sample
+        hog, geometry = self.value[:DESCRIPTOR_SIZE], self.value[DESCRIPTOR_SIZE:]
+        self._hog = RunningMedian(hog.size, bins=1000, low=-0.005, high=1.0, floor=0.0, out=hog)
+        self._geometry = RunningMedian(geometry.size, bins=10_000, low=-60.0, high=60.0, out=geometry)
 
     @property
     def count(self) -> int:
         """Samples so far."""
         return self._hog.count
-
-    @property
-    def value(self) -> NDArray[np.float64]:
-        """(4702,) float64, zero before the first sample."""
-        return np.concatenate([self._hog.value, self._geometry.value])
 
     def insert(self, features: NDArray[np.float64]) -> None:
         """Take one more descriptor, (4702,) float64."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import ModelError, ShapeError
-from auflow.models.au_heads import AuHeads, HeadSet, load_au_heads
+from auflow.models.au_heads import AuHeads, load_au_heads
 from auflow.stages.au import align, fhog, median
 from auflow.stages.au.features import DescriptorMedian, FaceDescriber
 from auflow.stages.au.fhog import DESCRIPTOR_SIZE
@@ -16,7 +16,7 @@ from auflow.stages.au.offline import clamp, finish_intensities, finish_presences
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
 from auflow.stages.settings import StageSettings
 
-__all__ = ["AuStage", "warm_up"]
+__all__ = ["AuStage", "warm_up", "warm_up_own"]
 
 F64 = NDArray[np.float64]
 
@@ -26,27 +26,38 @@ _REPREDICTED = 3000
 
 
 class _Heads:
-    """One head set with the current median's part of its predictions."""
+    """All heads, with the current median's part of their predictions. Those that know a median come first."""
 
-    def __init__(self, heads: HeadSet) -> None:
-        self._heads = heads
-        self._of_median = np.zeros(len(heads.names))
+    def __init__(self, heads: AuHeads) -> None:
+        sets = heads.intensities, heads.presences
+        dynamic = np.concatenate([heads.dynamic for heads in sets])
+        order = np.argsort(~dynamic, kind="stable")
+        self._weights: F64 = np.concatenate([heads.weights for heads in sets])[order]
+        self._offsets: F64 = np.concatenate([heads.offsets for heads in sets])[order]
+        self._of_median = np.zeros(order.size)
+        self._dynamic = slice(int(dynamic.sum()))
+        self._intensities, self._presences = np.split(np.argsort(order), [len(heads.intensities.names)])
+        self._positive, self._negative = heads.presences.positive, heads.presences.negative
+
+    @property
+    def uses_median(self) -> bool:
+        """Whether there is a head that takes off the median."""
+        return self._dynamic.stop > 0
 
     def set_median(self, value: F64) -> None:
         """From now on predict relative to this median (4702,); static heads ignore it."""
-        self._of_median = np.where(self._heads.dynamic, self._heads.weights @ value, 0.0)
+        np.matmul(self._weights[self._dynamic], value, out=self._of_median[self._dynamic])
 
     def products(self, features: F64) -> F64:
-        """The part of the prediction that does not depend on the median: (k,) of (4702,)."""
-        return self._heads.weights @ features + self._heads.offsets
+        """The part of the predictions that does not depend on the median: (k,) of (4702,)."""
+        products: F64 = self._weights @ features
+        return products + self._offsets
 
-    def intensities(self, products: F64) -> F64:
-        """Raw intensities of products (..., k)."""
-        return products - self._of_median
-
-    def presences(self, products: F64) -> F64:
-        """Labels 0 or 1 of products (..., k)."""
-        return np.where(products - self._of_median > 0.0, self._heads.positive, self._heads.negative)
+    def predict(self, products: F64) -> tuple[F64, F64]:
+        """Raw intensities (..., 17), and labels 0 or 1 (..., 18), of products (..., k)."""
+        values = products - self._of_median
+        labels = np.where(values[..., self._presences] > 0.0, self._positive, self._negative)
+        return values[..., self._intensities], labels
 
 
 class _Series:
@@ -59,7 +70,7 @@ class _Series:
         self.accepted: list[bool] = []
         self.intensities: list[F64] = []
         self.presences: list[NDArray[np.uint8]] = []
-        self.products: list[tuple[F64, F64]] = []  # of the first accepted frames
+        self.products: list[F64] = []  # of the first accepted frames
 
     def add(self, accepted: bool, intensities: F64, presences: F64) -> None:
         """One more frame's online values."""
@@ -96,9 +107,7 @@ class AuStage:
         heads = load_au_heads(models_root, static=settings.au_static or settings.independent)
         _check_names(heads)
         self._cutoffs = heads.intensities.cutoffs
-        self._uses_median = bool(heads.intensities.dynamic.any() or heads.presences.dynamic.any())
-        self._regressors = _Heads(heads.intensities)
-        self._classifiers = _Heads(heads.presences)
+        self._heads = _Heads(heads)
         self._describer = FaceDescriber(models_root)
         self._median = DescriptorMedian()
         self._series = _Series()
@@ -125,20 +134,16 @@ class AuStage:
         return AuFrame(fit.index, fit.face_id, intensities, presences, hog, aligned)
 
     def _predict(self, features: F64) -> tuple[F64, F64]:
-        if self._uses_median and len(self._series.accepted) % 2 == 0:
+        if self._heads.uses_median and len(self._series.accepted) % 2 == 0:
             self._median.insert(features)
-            self._set_median()
-        products = self._regressors.products(features), self._classifiers.products(features)
+            self._heads.set_median(self._median.value)
+        products = self._heads.products(features)
+        intensities, presences = self._heads.predict(products)
         if self._independent:
-            return clamp(self._regressors.intensities(products[0])), self._classifiers.presences(products[1])
+            return clamp(intensities), presences
         if len(self._series.products) < _REPREDICTED:
             self._series.products.append(products)
-        return self._regressors.intensities(products[0]), self._classifiers.presences(products[1])
-
-    def _set_median(self) -> None:
-        value = self._median.value
-        self._regressors.set_median(value)
-        self._classifiers.set_median(value)
+        return intensities, presences
 
     def finish(self) -> AuTable:
         """The final values of all frames since the last reset, in order; may be called at any time."""
@@ -156,14 +161,13 @@ class AuStage:
         presences = np.array(series.presences, np.float64).reshape(count, len(AU_PRESENCES))
         if series.products:
             again = np.flatnonzero(accepted)[: len(series.products)]
-            intensities[again] = self._regressors.intensities(np.array([pair[0] for pair in series.products]))
-            presences[again] = self._classifiers.presences(np.array([pair[1] for pair in series.products]))
+            intensities[again], presences[again] = self._heads.predict(np.array(series.products))
         return accepted, intensities, presences
 
     def reset(self) -> None:
         """Forget the stream: the next frame is the first of another."""
         self._median.reset()
-        self._set_median()
+        self._heads.set_median(self._median.value)
         self._series = _Series()
 
 
@@ -176,6 +180,12 @@ def _check_names(heads: AuHeads) -> None:
             raise ModelError(f"AU {kind}: expected heads for {expected}, got {got}; fetch the model files again")
 
 
+def warm_up_own() -> None:
+    """Of these kernels only those that the landmark fit has no part in."""
+    for module in (align, fhog, median):
+        module.warm_up()
+
+
 def warm_up(models_root: Path) -> None:
     """Compile (or load) every kernel of the stage and run it once on a made-up face.
 
@@ -183,8 +193,7 @@ def warm_up(models_root: Path) -> None:
     ------
     ModelError
     """
-    for module in (align, fhog, median):
-        module.warm_up()
+    warm_up_own()
     x, y = np.meshgrid(np.arange(8.0), np.arange(9.0))
     landmarks = np.concatenate([x.reshape(-1)[:68] * 12 + 20, y.reshape(-1)[:68] * 12 + 20]).astype(np.float32)
     empty = np.zeros(0, np.float32)

@@ -1,20 +1,22 @@
-"""The camera: 3-D landmarks and head pose from a fit."""
+"""The camera: 3-D landmarks, head pose and gaze from a fit."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf import fit_kernels as kernels
-from auflow.stages.clnf.pdm import FittingPDM
+from auflow.errors import ShapeError
+from auflow.stages.clnf import camera_kernels as kernels
 
-__all__ = ["Camera", "head_pose", "landmarks_in_space", "rotation_matrix"]
+__all__ = ["Camera", "Placement", "place_face"]
 
 Floats = NDArray[np.float32]
+
+# The corners of the left and of the right eye (of the picture) among the face's 68 points.
+_EYE_CORNERS = ((36, 39), (42, 45))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,57 +34,59 @@ class Camera:
         focal = (500.0 * width_px / 640.0 + 500.0 * height_px / 480.0) / 2.0
         return cls(focal, focal, width_px / 2.0, height_px / 2.0)
 
-
-def rotation_matrix(angles_rad: NDArray[np.floating]) -> Floats:
-    """R = Rx Ry Rz (3, 3) float32 of three Euler angles."""
-    out = np.empty((3, 3), np.float32)
-    rx, ry, rz = angles_rad.astype(np.float32)
-    kernels.rotation_from_euler(rx, ry, rz, out)
-    return out
+    @property
+    def intrinsics(self) -> kernels.Intrinsics:
+        """(fx, fy, cx, cy)."""
+        return self.fx, self.fy, self.cx, self.cy
 
 
-def landmarks_in_space(
-    pdm: FittingPDM, params_global: Floats, params_local: Floats, landmarks_px: Floats, camera: Camera
-) -> Floats:
-    """Landmarks (3n,) float32 in mm in the camera's frame.
+class Placement(NamedTuple):
+    """A face in the camera's frame. Eyes: the left one (of the picture) first, their points side by side."""
 
-    The weak-perspective scale gives the mean depth fx / scale, the turned shape each point's offset from it.
+    landmarks_mm: Floats  # (204,) planar
+    pose: NDArray[np.float64]  # (6,) Tx Ty Tz [mm] Rx Ry Rz [rad]
+    gaze: NDArray[np.float64]  # (8,) two unit vectors, then the angles x, y [rad] of their mean; zeros unless asked for
+    eyes_px: Floats  # (112,) planar
+    eyes_mm: Floats  # (168,) planar
+
+    @classmethod
+    def zeros(cls) -> Placement:
+        """Of a face that is nowhere."""
+        return cls(
+            np.zeros(204, np.float32),
+            np.zeros(6),
+            np.zeros(8),
+            np.zeros(4 * kernels.EYE_POINTS, np.float32),
+            np.zeros(6 * kernels.EYE_POINTS, np.float32),
+        )
+
+
+def place_face(
+    face: kernels.Fit, left_eye: kernels.Fit, right_eye: kernels.Fit, camera: Camera, *, with_gaze: bool
+) -> Placement:
+    """What the camera model adds to a fit.
+
+    The weak-perspective scale gives the mean depth fx / scale, the turned shape each landmark's offset from it; the
+    pose is that of the least reprojection error; the gaze runs from the centre of each eyeball, which lies behind the
+    middle of the eye's corners, to where the ray through the pupil meets it.
+
+    Parameters
+    ----------
+    face, left_eye, right_eye : each the shape (3n,) in mm, params_global (6,) and the landmarks (2n,) in px, all
+        float32, planar; n is 68 for the face, 28 for an eye
+    with_gaze : False where the fit failed
+
+    Raises
+    ------
+    ShapeError
+
+    References
+    ----------
+    Wood et al., "Rendering of eyes for eye-shape registration and gaze estimation", ICCV 2015; OpenFace 2.2.
     """
-    n = pdm.point_count
-    rotation = rotation_matrix(params_global[1:4])
-    depth = rotation[2] @ pdm.shape_mm(params_local).reshape(3, n) + np.float32(camera.fx) / params_global[0]
-    x, y = landmarks_px.reshape(2, n)
-    return np.concatenate(
-        [
-            depth * ((x - np.float32(camera.cx)) / np.float32(camera.fx)),
-            depth * ((y - np.float32(camera.cy)) / np.float32(camera.fy)),
-            depth,
-        ]
-    )
-
-
-def head_pose(
-    pdm: FittingPDM, params_global: Floats, params_local: Floats, landmarks_px: Floats, camera: Camera
-) -> NDArray[np.float64]:
-    """[Tx, Ty, Tz, Rx, Ry, Rz] in mm and radians in the camera's frame: iterative PnP from the fit's own pose."""
-    n = pdm.point_count
-    rotation = rotation_matrix(params_global[1:4])
-    depth = camera.fx / float(params_global[0])
-    start = np.array(
-        [
-            (float(params_global[4]) - camera.cx) / camera.fx * depth,
-            (float(params_global[5]) - camera.cy) / camera.fy * depth,
-            depth,
-        ]
-    )
-    turn, _ = cv2.Rodrigues(rotation.astype(np.float64))
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    shape = np.ascontiguousarray(pdm.shape_mm(params_local).reshape(3, n).T, np.float64)
-    points = np.ascontiguousarray(landmarks_px.reshape(2, n).T, np.float64)
-    found, turn, shift = cv2.solvePnP(
-        shape, points, matrix, None, turn, start.reshape(3, 1), True, cv2.SOLVEPNP_ITERATIVE
-    )
-    if not found or not all(math.isfinite(v) for v in (*turn.ravel(), *shift.ravel())):
-        return np.zeros(6)
-    solved = cv2.Rodrigues(turn)[0].astype(np.float32)
-    return np.array([*shift.ravel(), *kernels.euler_from_rotation(solved)], np.float64)
+    for name, fit, points in (("face", face, 68), ("left_eye", left_eye, 28), ("right_eye", right_eye, 28)):
+        if fit[0].size != 3 * points or fit[2].size != 2 * points:
+            raise ShapeError(f"{name}: expected {points} points, got {fit[0].size} mm and {fit[2].size} px coordinates")
+    out = Placement.zeros()
+    kernels.place_face(face, (left_eye, right_eye), _EYE_CORNERS, camera.intrinsics, with_gaze, out[:])
+    return out

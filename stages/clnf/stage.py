@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.clnf import load_clnf_models
-from auflow.stages.clnf.camera import Camera, head_pose, landmarks_in_space, rotation_matrix
-from auflow.stages.clnf.face_model import FaceModel, FaceState
-from auflow.stages.clnf.gaze import eye_gaze, gaze_angles
+from auflow.stages.clnf.camera import Camera, Placement, place_face
+from auflow.stages.clnf.face_model import FaceModel, FaceState, PartState
+from auflow.stages.clnf.gray import to_gray
 from auflow.stages.clnf.multi import MultiTracker, SingleTracker
+from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.pictures import PictureFitter
 from auflow.stages.clnf.tracker import FaceTracker
 from auflow.stages.decode.boxes import read_boxes
 from auflow.stages.records import FaceFit, Frame, SourceInfo
-from auflow.stages.settings import StageSettings
+from auflow.stages.settings import Model, StageSettings
 
-__all__ = ["ClnfStage", "warm_up"]
+__all__ = ["ClnfStage", "warm_up", "warm_up_fit", "warm_up_rest"]
 
-EYE_CORNERS = {"left_eye_28": (36, 39), "right_eye_28": (42, 45)}  # part -> its corners on the face
+_EYES = ("left_eye_28", "right_eye_28")
 
 
 class ClnfStage:
@@ -33,6 +32,9 @@ class ClnfStage:
         self._settings = settings or StageSettings()
         self._model = _face_model(models_root, self._settings)
         self._tracker = _tracker(self._model, self._settings)
+        names = [part.name for part in self._model.parts]
+        self._left, self._right = (names.index(eye) for eye in _EYES)
+        self._gray = np.empty((0, 0), np.float32)
 
     def reset(self, info: SourceInfo | None = None) -> None:
         """Forget the stream before the next one, which `info` is of."""
@@ -42,12 +44,17 @@ class ClnfStage:
 
     def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
         """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes."""
-        gray = cv2.cvtColor(frame.bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)
-        found = self._tracker.process(gray, detect)
+        size = frame.bgr.shape[:2]
+        if self._gray.shape != size:
+            self._gray = np.empty(size, np.float32)
+        to_gray(frame.bgr, self._gray)
+        found = self._tracker.process(self._gray, detect)
         return tuple(self._record(frame, number, result.state, result.success) for number, result in found)
 
     def _record(self, frame: Frame, number: int, state: FaceState, success: bool) -> FaceFit:
-        fit = FaceFit(
+        # A face that was never found has no place in space.
+        placed = self._place(frame, state, success) if state.landmarks_px.any() else Placement.zeros()
+        return FaceFit(
             index=frame.index,
             timestamp_s=frame.timestamp_s,
             face_id=number,
@@ -57,48 +64,42 @@ class ClnfStage:
             params_global=state.params_global,
             params_local=state.params_local,
             landmarks_px=state.landmarks_px,
-            landmarks_mm=np.zeros(204, np.float32),
-            pose=np.zeros(6),
+            landmarks_mm=placed.landmarks_mm,
+            pose=placed.pose,
+            gaze=placed.gaze,
+            eyes_px=placed.eyes_px,
+            eyes_mm=placed.eyes_mm,
+            optimisations=state.outcome.optimisations,
+            converged=state.outcome.converged,
+            iterations=state.outcome.iterations,
         )
-        if not state.landmarks_px.any():  # a face that was never found has no place in space
-            return fit
+
+    def _place(self, frame: Frame, state: FaceState, success: bool) -> Placement:
+        """What the camera model adds: 3-D landmarks, pose, gaze."""
         height, width = frame.bgr.shape[:2]
         given = self._settings.camera
-        return self._place(fit, state, Camera(*given) if given else Camera.guess(width, height))
-
-    def _place(self, fit: FaceFit, state: FaceState, camera: Camera) -> FaceFit:
-        """The fit with what the camera model adds: 3-D landmarks, pose, gaze."""
-        where = (self._model.pdm, state.params_global, state.params_local, state.landmarks_px, camera)
-        face_mm, pose = landmarks_in_space(*where), head_pose(*where)
-        eyes = [
-            (part, landmarks_in_space(fitter.pdm, part.params_global, part.params_local, part.landmarks_px, camera))
-            for fitter, part in zip(self._model.parts, state.parts, strict=True)
-            if part.name in EYE_CORNERS
-        ]
-        gaze = np.zeros(8)
-        if fit.success:
-            head = rotation_matrix(pose[3:])
-            corners = face_mm.reshape(3, -1)
-            first, second = (eye_gaze(mm, corners[:, EYE_CORNERS[part.name]], head) for part, mm in eyes)
-            gaze = np.concatenate([first, second, gaze_angles(first, second)])
-        return replace(
-            fit,
-            landmarks_mm=face_mm,
-            pose=pose,
-            gaze=gaze,
-            eyes_px=_side_by_side([part.landmarks_px for part, _ in eyes], 2),
-            eyes_mm=_side_by_side([mm for _, mm in eyes], 3),
+        camera = Camera(*given) if given else Camera.guess(width, height)
+        face, left, right = (
+            (pdm.shape_mm(fit.params_local), fit.params_global, fit.landmarks_px)
+            for pdm, fit in (
+                (self._model.pdm, state),
+                (self._model.parts[self._left].pdm, state.parts[self._left]),
+                (self._model.parts[self._right].pdm, state.parts[self._right]),
+            )
         )
+        return place_face(face, left, right, camera, with_gaze=success)
 
 
 def _face_model(models_root: Path, settings: StageSettings) -> FaceModel:
+    iterations, tolerance_px = settings.clnf_iterations, settings.clnf_tolerance_px
     if settings.model == "ceclm":
         # 430 MB of experts are mapped, and their module loaded, only here.
         from auflow.models.ceclm import load_ceclm_models
         from auflow.stages.clnf.ceclm import CeclmFaceModel
 
-        return CeclmFaceModel(load_ceclm_models(models_root))
-    return FaceModel(load_clnf_models(models_root), wild=settings.wild)
+        return CeclmFaceModel(load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px)
+    models = load_clnf_models(models_root)
+    return FaceModel(models, wild=settings.wild, iterations=iterations, tolerance_px=tolerance_px)
 
 
 def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | PictureFitter | SingleTracker:
@@ -109,15 +110,45 @@ def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | Pictur
     return SingleTracker(FaceTracker(model))
 
 
-def _side_by_side(shapes: list[NDArray[np.float32]], axes: int) -> NDArray[np.float32]:
-    """Planar shapes joined to one planar shape."""
-    return np.concatenate([shape.reshape(axes, -1) for shape in shapes], axis=1).reshape(-1)
-
-
-def warm_up(models_root: Path) -> None:
-    """Compile (or load from the cache) every kernel with production types: one wide fit and one narrow one."""
-    stage = ClnfStage(models_root, StageSettings(faces="all"))
-    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    box = np.array([[100, 60, 120, 120, 1]], np.float32)
+def warm_up(models_root: Path, model: Model = "clnf") -> None:
+    """Compile (or load from the cache) the landmark model's kernels for production types: a wide and a narrow fit."""
+    stage = ClnfStage(models_root, StageSettings(faces="all", model=model))
     for index in (1, 2):
-        stage.process(Frame(index, 0.0, picture), lambda: box)
+        stage.process(Frame(index, 0.0, _noise()), lambda: _BOX[None])
+
+
+def warm_up_fit(models_root: Path, model: Model) -> None:
+    """Of these kernels only those of the fit, which take the longest to compile."""
+    face_model = _face_model(models_root, StageSettings(model=model))
+    gray = np.zeros((240, 320), np.float32)
+    to_gray(_noise(), gray)
+    state = _upright(face_model)
+    windows = (11, 9, 7, 5)[: len(face_model.main.experts)]
+    face_model.main.fit(gray, windows, state.params_global, state.params_local, judge=True)
+    calc_params(face_model.pdm, state.landmarks_px)
+
+
+def warm_up_rest(models_root: Path, model: Model) -> None:
+    """Of these kernels those that work on a face that is fitted already."""
+    stage = ClnfStage(models_root, StageSettings(model=model))
+    state = _upright(stage._model)
+    stage._model.validator.check(np.zeros((240, 320), np.float32), state.landmarks_px, state.params_global)
+    stage._place(Frame(1, 0.0, _noise()), state, True)
+
+
+_BOX = np.array([100, 60, 120, 120, 1], np.float32)
+
+
+def _noise() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+
+
+def _upright(model: FaceModel) -> FaceState:
+    """Mean shapes, of the face and of its parts, in `_BOX`."""
+    shapes = []
+    for pdm in (model.pdm, *(part.pdm for part in model.parts)):
+        scale_and_place = pdm.params_from_box(_BOX[:4], np.zeros(3, np.float32))
+        mean = np.zeros(pdm.mode_count, np.float32)
+        shapes.append((scale_and_place, mean, pdm.landmarks_px(scale_and_place, mean)))
+    parts = [PartState(part.name, *shape, True) for part, shape in zip(model.parts, shapes[1:], strict=True)]
+    return FaceState(*shapes[0], tuple(parts))

@@ -134,18 +134,27 @@ class Layout:
             fit = [replace(g, **_PICTURE_CHANGES.get(g.key, {})) for g in fit if g.key not in _NOT_OF_PICTURES]
         return cls(tuple(fit), tuple(aus))
 
+    @property
+    def groups(self) -> tuple[ColumnGroup, ...]:
+        """All columns, in order."""
+        return (*self.fit_groups, *self.au_groups)
+
     def header(self) -> str:
         """The first line of the CSV, without its line end."""
-        return ", ".join(name for group in (*self.fit_groups, *self.au_groups) for name in group.names)
+        return ", ".join(name for group in self.groups for name in group.names)
+
+    def formats(self, precision: Precision) -> list[tuple[str, int | None]]:
+        """Of each group the %-format of its numbers, separators included, and their decimals; None for integers."""
+        found: list[tuple[str, int | None]] = []
+        for group in self.groups:
+            decimals = FULL_DECIMALS if precision == "full" and group.decimals is not None else group.decimals
+            conversion = "%d" if decimals is None else f"%.{decimals}f"
+            found.append(((group.separator + conversion) * len(group.names), decimals))
+        return found
 
     def row_format(self, precision: Precision) -> str:
         """The %-format of one line, line end included, for a tuple of all its numbers."""
-        parts = []
-        for group in (*self.fit_groups, *self.au_groups):
-            decimals = FULL_DECIMALS if precision == "full" else group.decimals
-            conversion = "%d" if group.decimals is None else f"%.{decimals}f"
-            parts += [group.separator + conversion] * len(group.names)
-        return "".join(parts) + "\n"
+        return "".join(text for text, _ in self.formats(precision)) + "\n"
 
     def spool_dtype(self) -> np.dtype[Any]:
         """One row of what is known before the offline pass, as a structured dtype with a field per group."""

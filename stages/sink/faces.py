@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,6 +82,8 @@ class AlignedFaces:
     def add(self, index: int, face_id: int, aligned: NDArray[np.uint8]) -> None:
         """Write one face (112, 112, 3) uint8 BGR."""
         name = f"face_det_{face_id:06d}.bmp" if self._pictures else f"frame_det_{face_id:02d}_{index:06d}.bmp"
+        import cv2  # only who wants these files pays for it
+
         done, data = cv2.imencode(".bmp", aligned)
         if not done:
             raise OutputError(f"{self._folder / name}: this face cannot be encoded as a BMP picture")

@@ -72,6 +72,38 @@ def test_matrix_and_mask_agree_with_the_references(reference, face, aligner, see
     assert np.array_equal(aligner._inside, expected_mask)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("grid", [1, 0.25, 0])
+def test_the_mask_is_exact_on_its_borders(reference, seed, grid):
+    """Corners on a grid put many pixels' centres on the triangles' borders; some triangles are flat, some outside."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        points = rng.uniform(-30, 70, (68, 2))
+        if grid:
+            points = np.round(points / grid) * grid
+        triangles = rng.integers(0, 68, (4, 3)).astype(np.int32)
+        inside, warp = np.empty((40, 48), np.bool_), np.array([[1.0, 0, 0], [0, 1, 0]])
+        align._face_mask(points.T.reshape(-1).copy(), warp, np.zeros(0, int), 0.0, triangles, np.empty((2, 68)), inside)
+        expected = reference("au_align").mask(points, warp, [], 0.0, triangles, 48)[:40]
+        flat = np.array([np.linalg.matrix_rank(points[t][1:] - points[t][0]) < 2 for t in triangles])
+        if flat.any():  # a line has no inside, but its pixels may or may not count
+            without = reference("au_align").mask(points, warp, [], 0.0, triangles[~flat], 48)[:40]
+            assert np.array_equal(inside | expected, expected)
+            assert np.array_equal(inside & without, without)
+        else:
+            assert np.array_equal(inside, expected)
+
+
+@pytest.mark.parametrize("far", [1e9, -1e9, 1e30])
+def test_a_landmark_far_away_does_no_harm(far):
+    points, inside = np.full((68, 2), 20.0), np.empty((40, 48), np.bool_)
+    points[1], points[2] = (far, 30.0), (25.0, far)
+    triangles, warp = np.array([[0, 1, 2]], np.int32), np.array([[1.0, 0, 0], [0, 1, 0]])
+    align._face_mask(points.T.reshape(-1).copy(), warp, np.zeros(0, int), 0.0, triangles, np.empty((2, 68)), inside)
+    assert inside[20, 20] or abs(far) > 1e20
+    assert not inside.all()
+
+
 def test_raised_brows_enlarge_the_mask_upwards(aligner):
     points, inside = np.empty((2, 68)), np.empty((112, 112), np.bool_)
     landmarks = planar(np.tile([[56.0, 90.0]], (68, 1)))

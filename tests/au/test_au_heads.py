@@ -120,7 +120,7 @@ def test_the_static_heads_know_no_median(models_dir):
 def test_predict_what_the_trace_says(golden, models_dir, trace):
     """From the C++ program's own descriptors and medians: online, and with the final median."""
     heads = load_au_heads(models_dir)
-    regressors, classifiers = _Heads(heads.intensities), _Heads(heads.presences)
+    predictor = _Heads(heads)
     for clip in ("default", "changeLighting", "2015-10-15-15-14"):
         events, folder = trace(clip), golden / clip / "trace"
         load = lambda name, folder=folder: np.load(next(folder.glob(name))).reshape(-1)  # noqa: E731
@@ -131,15 +131,14 @@ def test_predict_what_the_trace_says(golden, models_dir, trace):
             name, frame = path.name.split("_")[0], int(path.name[1:7]) - 1
             features = np.concatenate([load(f"{name}_hog.npy"), load(f"{name}_geom.npy")])
             online = np.concatenate([load(f"{name}_hog_median.npy"), load(f"{name}_geom_median.npy")])
-            products = regressors.products(features), classifiers.products(features)
+            products = predictor.products(features)
             raw = events["au"][frame]
             # 1e-8: the trace has 9 digits.
             for median, reg, cls in (
                 (online, raw["reg"], raw["class"]),
                 (final, {au: v[frame] for au, v in again.items()}, {au: v[frame] for au, v in labels.items()}),
             ):
-                regressors.set_median(median)
-                classifiers.set_median(median)
-                expected = [reg[au] for au in AU_INTENSITIES]
-                assert np.abs(regressors.intensities(products[0]) - expected).max() < 2e-8
-                assert classifiers.presences(products[1]).tolist() == [cls[au] for au in AU_PRESENCES]
+                predictor.set_median(median)
+                intensities, presences = predictor.predict(products)
+                assert np.abs(intensities - [reg[au] for au in AU_INTENSITIES]).max() < 2e-8
+                assert presences.tolist() == [cls[au] for au in AU_PRESENCES]

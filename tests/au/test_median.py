@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from auflow.errors import ShapeError
+from auflow.stages.au import median
 from auflow.stages.au.features import DescriptorMedian
 from auflow.stages.au.median import RunningMedian
 
 
 def run(samples: np.ndarray, **options) -> np.ndarray:
-    median = RunningMedian(samples.shape[1], **options)
+    running = RunningMedian(samples.shape[1], **options)
     values = []
     for sample in samples:
-        median.insert(sample)
-        values.append(median.value.copy())
-    assert median.count == len(samples)
+        running.insert(sample)
+        values.append(running.value.copy())
+    assert running.count == len(samples)
     return np.array(values)
 
 
@@ -45,6 +46,30 @@ def test_agrees_with_the_reference(reference, order):
     options = {"bins": 200, "low": 0.0, "high": 1.0}
     expected = reference("au_median").running_median(samples, **options)
     assert np.allclose(run(samples, **options), expected, atol=1e-12)
+
+
+def test_many_samples_are_counted_in_more_bits(reference, monkeypatch):
+    """The histograms' counts have 16 bits at first: as the samples become more, nothing changes."""
+    monkeypatch.setattr(median, "_COUNTED_IN_16_BITS", 10)
+    samples = np.random.default_rng(6).uniform(-0.2, 1.2, (60, 12))
+    options = {"bins": 40, "low": 0.0, "high": 1.0}
+    assert np.allclose(run(samples, **options), reference("au_median").running_median(samples, **options), atol=1e-12)
+
+
+def test_the_most_samples_that_16_bits_count():
+    running = RunningMedian(1, bins=4, low=0.0, high=1.0)
+    for _ in range(65_535 + 10):  # all in one bin
+        running.insert(np.array([0.6]))
+    running.insert(np.array([0.1]))
+    assert running._counts.tolist() == [[1, 0, 65_545, 0]]
+    assert running.value[0] == 0.625
+    running.reset()
+    assert running._counts.dtype == np.uint16
+
+
+def test_equal_samples_have_their_bins_centre():
+    """The second sample's median is a bin's centre even where the bin is the one that was assumed at first."""
+    assert run(np.full((3, 1), 0.01), bins=4, low=0.0, high=1.0).ravel().tolist() == [0.01, 0.125, 0.125]
 
 
 def test_first_sample_is_taken_as_it_is():

@@ -18,7 +18,7 @@ from auflow.models.types import (
     ValidatorView,
 )
 from auflow.stages.clnf import validator_kernels as kernels
-from auflow.stages.clnf.validator import LandmarkValidator
+from auflow.stages.clnf.validator import LandmarkValidator, pack_convolution
 
 
 def f32(values: Any) -> np.ndarray:
@@ -30,25 +30,33 @@ def plain(kernel: Any) -> Any:
     return getattr(kernel, "py_func", kernel)
 
 
-def warp(image, points, corners, barycentric) -> np.ndarray:
-    out = np.full(len(corners), np.nan, np.float32)
-    kernels.piecewise_warp(image, f32(points), corners, barycentric, out)
+def warp(image, points, triangles, barycentric, starts, places) -> np.ndarray:
+    found = np.zeros(places.shape, np.int32)
+    kernels.warp_positions(f32(points), triangles, barycentric, starts, places, found)
+    out = np.full(places.shape[1], np.nan, np.float32)
+    kernels.fetch(image, found, out)
     return out
 
 
-def draw_pixels(seed: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Landmarks around a 40 x 30 picture, and 300 pixels in the triangles between them."""
+def draw_pixels(seed: int, spread: float) -> tuple[np.ndarray, ...]:
+    """Landmarks around a 40 x 30 picture, and 300 pixels in 60 triangles between them."""
     rng = np.random.default_rng(seed)
     points = f32([*(rng.uniform(-spread, spread, 6) + 20), *(rng.uniform(-spread, spread, 6) + 15)])
-    corners = np.stack([rng.permutation(6)[:3] for _ in range(300)]).astype(np.int32)
-    weights = rng.dirichlet([1, 1, 1], 300)[:, 1:]
-    return points, corners, np.ascontiguousarray(weights)
+    triangles = np.stack([rng.permutation(6)[:3] for _ in range(60)]).astype(np.int32)
+    # The second and the third corner's weight are the pixel's own coordinates, turned a little.
+    barycentric = np.tile([0.0, 0.9, 0.1, 0.0, 0.1, 0.9], (60, 1))
+    starts = np.append(0, np.sort(rng.integers(0, 301, 60)))
+    starts[-1] = 300
+    return points, triangles, barycentric, starts, np.ascontiguousarray(rng.dirichlet([1, 1, 1], 300)[:, 1:].T)
 
 
-def positions(points, corners, barycentric) -> np.ndarray:
-    places = points.astype(float).reshape(2, -1)[:, corners]  # (2, p, 3)
-    weights = np.column_stack([1 - barycentric.sum(axis=1), barycentric])
-    return (places * weights).sum(axis=2)
+def positions(points, triangles, barycentric, starts, places) -> np.ndarray:
+    x, y = places
+    corners = np.repeat(triangles, np.diff(starts), axis=0)
+    (_, a1, a2, _, b1, b2) = barycentric[0]
+    second, third = a1 * x + a2 * y, b1 * x + b2 * y
+    weights = np.column_stack([1 - second - third, second, third])
+    return (points.astype(float).reshape(2, -1)[:, corners] * weights).sum(axis=2)
 
 
 @pytest.mark.parametrize("spread", [12, 40])
@@ -73,12 +81,14 @@ def test_the_warp_reads_nothing_outside():
     memory = np.full((50, 60), np.nan, np.float32)
     memory[10:40, 10:50] = np.random.default_rng(0).uniform(1, 255, (30, 40))
     view = memory[10:40, 10:50]
-    points, corners, barycentric = draw_pixels(4, 60)
+    pixels = draw_pixels(4, 60)
+    found = np.zeros((2, 300), np.int32)
+    kernels.warp_positions(*pixels, found)
     out = np.full(300, np.nan, np.float32)
-    plain(kernels.piecewise_warp)(view, points, corners, barycentric, out)
+    plain(kernels.fetch)(view, found, out)
     assert np.isfinite(out).all()
-    assert np.allclose(out, warp(f32(view), points, corners, barycentric), atol=1e-3)
-    x, y = positions(points, corners, barycentric)
+    assert np.allclose(out, warp(f32(view), *pixels), atol=1e-3)
+    x, y = positions(*pixels)
     beyond = (x < -2) | (x > 42) | (y < -2) | (y > 32)
     assert beyond.any()
     assert not out[beyond].any()
@@ -89,27 +99,29 @@ def test_normalisation_agrees_with_the_reference(reference, seed):
     rng = np.random.default_rng(seed)
     values, mean, deviation = f32(rng.uniform(0, 255, 500)), rng.normal(size=500), rng.uniform(0.2, 2, 500)
     wanted = reference("clnf_validator").normalise(values.astype(float), mean, deviation)
-    kernels.normalise(values, mean, deviation)
+    kernels.normalise(values, mean, 1 / deviation)
     assert np.allclose(values, wanted, atol=1e-5)
 
 
 def test_a_plain_picture_is_normalised_to_finite_values():
     values = np.full(10, 33, np.float32)
-    kernels.normalise(values, np.arange(10.0), np.full(10, 2.0))
+    kernels.normalise(values, np.arange(10.0), np.full(10, 0.5))
     assert np.allclose(values, -np.arange(10) / 2)
 
 
-@pytest.mark.parametrize(("height", "width"), [(12, 12), (11, 14), (13, 9)])
+@pytest.mark.parametrize(("height", "width"), [(12, 12), (11, 14), (13, 9), (40, 33)])
 def test_convolution_relu_and_pooling_agree_with_the_reference(reference, height, width):
+    """Maps, taps and places that are no multiple of what the kernels take at a time."""
     rng = np.random.default_rng(height)
     maps, weights, biases = (f32(rng.normal(size=size)) for size in ((3, height, width), (4, 3, 5, 4), 4))
-    out = np.full((4, (height - 4) // 2, (width - 3) // 2), np.nan, np.float32)
-    kernels.convolve_relu_pool(maps, weights, biases, np.empty(height * width, np.float32), out)
+    layer = pack_convolution(Convolution(weights, biases), height, width)
+    layer.maps[:] = np.nan
+    kernels.convolve(maps, layer)
     ref = reference("clnf_validator")
     wanted = ref.pool(np.maximum(ref.convolve(maps.astype(float), Convolution(weights, biases)), 0))
-    assert out.shape == wanted.shape
+    assert layer.maps.shape == wanted.shape
     assert (wanted > 0).any()
-    assert np.allclose(out, wanted, atol=2e-5)
+    assert np.allclose(layer.maps, wanted, atol=2e-5)
 
 
 @pytest.mark.parametrize("rectify", [True, False])
@@ -117,6 +129,7 @@ def test_dense_layers_agree_with_the_reference(reference, rectify):
     rng = np.random.default_rng(3)
     values, weights, biases = (f32(rng.normal(size=size)) for size in (40, (40, 7), 7))
     out = np.full(7, np.nan, np.float32)
+    assert values.size % kernels.INPUTS == 0
     kernels.dense(values, weights, biases, rectify, out)
     wanted = reference("clnf_validator").dense(values.astype(float), FullyConnected(weights, biases))
     assert (wanted < 0).any()
@@ -175,7 +188,7 @@ def test_every_view_of_the_real_validator_agrees_with_the_reference(reference, c
         landmarks = face_model.pdm.landmarks_px(g, np.zeros(34, np.float32))
         assert face_model.validator.view_index(g) == index
         wanted = reference("clnf_validator").scores(view, gray, landmarks)
-        found = face_model.validator._views[index].scores(gray, landmarks)
+        found = kernels.scores(gray, landmarks, face_model.validator._views[index])
         assert found.shape == wanted.shape
         assert found.dtype == np.float32
         # Pixels at the edge of a 1/32-px cell may fall to its other side: some of 2000 inputs move by a gray value.
