@@ -23,6 +23,7 @@ from auflow.stages.decode import Source, open_source
 from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink import ResultSink
+from auflow.stages.statistics import StreamTally
 
 __all__ = ["Stages", "load_stages", "run"]
 
@@ -69,10 +70,12 @@ class Stages:
 def load_stages(models_root: Path, settings: StageSettings) -> Stages:
     """The real stages, from a complete model store."""
     # Numba and ONNX Runtime are loaded here and not before an input could be opened.
+    from auflow.flow.stagekit import ensure_kernels
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
     from auflow.stages.detect import MtcnnDetector
 
+    ensure_kernels(models_root, settings)
     return Stages(MtcnnDetector(models_root), ClnfStage(models_root, settings), AuStage(models_root, settings))
 
 
@@ -101,7 +104,7 @@ def run(
                     _run_stream(stream, source, stages, options, reporter, interrupted)
             except AuflowError as error:
                 stream.error = error
-            summaries.append(stream.summary())
+            summaries.append(stream.summary(options.began_s))
             reporter.stream_finished(summaries[-1])
             if interrupted.is_set():
                 break
@@ -120,8 +123,11 @@ class _Stream:
     corrupt_frames: int = 0
     interrupted: bool = False
     error: AuflowError | None = None
+    tally: StreamTally = field(default_factory=StreamTally)
 
-    def summary(self) -> StreamSummary:
+    def summary(self, run_began_s: float) -> StreamSummary:
+        statistics = self.tally.statistics()
+        first_s = statistics.first_result_at_s
         return StreamSummary(
             path=str(self.path),
             output=None if self.output is None else str(self.output),
@@ -132,6 +138,8 @@ class _Stream:
             interrupted=self.interrupted,
             error=None if self.error is None else str(self.error),
             exit_code=0 if self.error is None else self.error.exit_code,
+            statistics=statistics,
+            first_result_s=None if first_s is None else first_s - run_began_s,
         )
 
 
@@ -149,9 +157,12 @@ def _run_stream(
     sink = ResultSink(output, options.settings, source.info)
     try:
         for frame in _pictures(source, interrupted):
+            taken_s = time.monotonic()
             fits = stages.clnf.process(frame, partial(stages.detector.detect, frame.bgr))
             aus = [stages.au.process(frame, fit) for fit in fits]
+            stream.tally.result_came()
             sink.add(frame, fits, aus)
+            stream.tally.written(taken_s, fits)
             stream.frames += 1
             stream.successes += any(fit.success for fit in fits)
             stream.corrupt_frames = source.corrupt_frames

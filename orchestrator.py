@@ -1,25 +1,25 @@
-"""Runs the stages as separate processes: spawns, watches, drains and stops them.
+"""Runs the stages as separate processes: has them made, watches, drains and stops them.
 
 A thin shell around `auflow.flow.supervision`: it turns processes, messages and signals into events and carries out the
-actions. Workers are spawned (never forked), stay in this process's group, and leave by themselves when it dies: they
-hold the reading end of a pipe whose writing end only this process has.
+actions. Workers are forks of the nursery (`auflow.flow.nursery`), stay in this process's group, and leave by
+themselves when it dies: they hold the reading end of a pipe whose writing end only this process has.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 import zmq
 
 from auflow.flow import events as e
+from auflow.flow.nursery import Ended, Nursery
 from auflow.flow.supervision import Supervisor
 from auflow.flow.topology import CONTROL, FIRST_SLOT_BYTES, RING_SLOTS, Role, Worker, WorkerConfig, plan
 from auflow.options import RunOptions, output_path
@@ -36,7 +36,13 @@ TICK_S = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.flow.stagekit") -> list[StreamSummary]:
+def run(
+    options: RunOptions,
+    reporter: Reporter,
+    *,
+    kit: str = "auflow.flow.stagekit",
+    nursery: Nursery | None = None,
+) -> list[StreamSummary]:
     """Work through the inputs of `options` in separate processes.
 
     An input that fails ends with its error in its summary and the others go on. The first Ctrl-C (or SIGTERM) ends
@@ -47,6 +53,7 @@ def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.flow.stag
     options : checked
     reporter : told of progress from this thread
     kit : name of the module that makes the stages in the workers (see `auflow.flow.stagekit`)
+    nursery : one that has been started already, and is ended here
 
     Returns
     -------
@@ -61,22 +68,23 @@ def run(options: RunOptions, reporter: Reporter, *, kit: str = "auflow.flow.stag
     KeyboardInterrupt
         Ctrl-C came when no input was under way.
     """
-    if not options.inputs:
-        return []
-    sweep()
     with ExitStack() as stack:
-        return _Run(options, reporter, kit, stack).until_done()
+        nursery = stack.enter_context(nursery or Nursery())
+        if not options.inputs:
+            return []
+        sweep()
+        return _Run(options, reporter, kit, nursery, stack).until_done()
 
 
 class _Run:
     """The processes and descriptors of one run; everything is given back when `stack` closes."""
 
-    def __init__(self, options: RunOptions, reporter: Reporter, kit: str, stack: ExitStack) -> None:
+    def __init__(self, options: RunOptions, reporter: Reporter, kit: str, nursery: Nursery, stack: ExitStack) -> None:
         self._options = options
         self._reporter = reporter
         self._kit = kit
         self._topology = plan(options)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._nursery = nursery
         self._workers = {worker.name: worker for worker in self._topology.workers()}
         self._interrupts, self._wake = stack.enter_context(_signals())
         self._ring_fds: list[int] = []
@@ -84,9 +92,6 @@ class _Run:
             self._ring_fds.append(create_ring(RING_SLOTS, FIRST_SLOT_BYTES))
             stack.callback(os.close, self._ring_fds[-1])
         self._rings = [FrameRing(fd, Owner.FREE) for fd in self._ring_fds]
-        self._life, life_kept = os.pipe()
-        stack.callback(os.close, self._life)
-        stack.callback(os.close, life_kept)
         self._run_dir = RunDir()
         stack.callback(self._run_dir.remove)
         context = new_context()
@@ -94,15 +99,17 @@ class _Run:
         self._control = open_socket(context, zmq.ROUTER)
         stack.callback(self._control.close, 0)
         self._control.bind(endpoint(self._run_dir.path, CONTROL))
-        stack.callback(self._kill_all)
+        stack.callback(nursery.close)
         inputs = [(str(path), str(output_path(options, path))) for path in options.inputs]
-        self._supervisor = Supervisor(self._topology, inputs, time.monotonic())
+        self._supervisor = Supervisor(self._topology, inputs, options.began_s)
 
     def until_done(self) -> list[StreamSummary]:
-        """Spawn the workers and see them through."""
-        self._spawn_all()
+        """Have the workers made and see them through."""
+        for worker in self._topology.workers():
+            self._order(worker)
         while not self._supervisor.done:
-            zmq.zmq_poll([(self._control, zmq.POLLIN), (self._wake, zmq.POLLIN)], int(TICK_S * 1000))
+            watched: list[Any] = [self._control, self._wake, *([self._nursery] if self._nursery.open else [])]
+            zmq.zmq_poll([(source, zmq.POLLIN) for source in watched], int(TICK_S * 1000))
             self._take_messages()
             _empty(self._wake)
             while self._interrupts:
@@ -135,12 +142,13 @@ class _Run:
             self._handle(event)
 
     def _take_exits(self) -> None:
-        for name, process in list(self._processes.items()):
-            code = process.poll()
-            if code is not None:
-                del self._processes[name]
-                mark = self._mark_of(self._workers[name])
-                self._handle(e.Exited(name, code, mark.stream, mark.frame) if mark else e.Exited(name, code))
+        for answer in self._nursery.answers():
+            if isinstance(answer, Ended):
+                self._handle(e.NurseryEnded(answer.code))
+                continue
+            name, code = answer.worker, answer.code
+            mark = self._mark_of(self._workers[name])
+            self._handle(e.Exited(name, code, mark.stream, mark.frame) if mark else e.Exited(name, code))
 
     def _mark_of(self, worker: Worker) -> Mark | None:
         """What a worker that is gone worked on."""
@@ -155,8 +163,7 @@ class _Run:
             case e.Send():
                 self._send(action)
             case e.Kill():
-                if action.worker in self._processes:
-                    self._processes[action.worker].kill()
+                self._nursery.kill(action.worker)
             case e.RemoveRunDir():
                 self._run_dir.remove()
             case e.Started():
@@ -177,43 +184,26 @@ class _Run:
 
     # Processes
 
-    def _spawn_all(self) -> None:
-        # A signal that comes while a worker is not yet deaf to it must reach this process only.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            for worker in self._topology.workers():
-                self._processes[worker.name] = self._spawn(worker)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _spawn(self, worker: Worker) -> subprocess.Popen[bytes]:
-        rings = self._ring_fds if worker.role is Role.DETECT else [self._ring_fds[worker.number]]
+    def _order(self, worker: Worker) -> None:
         config = WorkerConfig(
             role=str(worker.role),
             number=worker.number,
             lanes=self._topology.lanes,
             detectors=self._topology.detectors,
             run_dir=str(self._run_dir.path),
-            life_fd=self._life,
-            ring_fds=tuple(rings),
+            life_fd=-1,
+            ring_fds=(),
             models_root=str(self._options.models_root),
             settings=self._options.settings,
             kit=self._kit,
         )
-        # -P: a file of the working folder must not stand in for a module. What a library prints is no result.
-        command = [sys.executable, "-P", "-m", "auflow.flow.worker", config.to_json()]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(*rings, self._life))
-
-    def _kill_all(self) -> None:
-        for process in self._processes.values():
-            process.kill()
-        for process in self._processes.values():
-            process.wait()
+        rings = self._ring_fds if worker.role is Role.DETECT else [self._ring_fds[worker.number]]
+        self._nursery.fork(worker.name, config.to_json(), rings)
 
 
 @contextmanager
 def _signals() -> Iterator[tuple[list[int], int]]:
-    """The interrupts that have come, and a descriptor that is readable after a signal; children's ends wake too."""
+    """The interrupts that have come, and a descriptor that is readable after one."""
     came: list[int] = []
     wake, waker = os.pipe()
     os.set_blocking(wake, False)
@@ -224,10 +214,9 @@ def _signals() -> Iterator[tuple[list[int], int]]:
             return
 
         def note(number: int, _frame: FrameType | None) -> None:
-            if number in _SIGNALS:
-                came.append(number)
+            came.append(number)
 
-        before = {number: signal.signal(number, note) for number in (*_SIGNALS, signal.SIGCHLD)}
+        before = {number: signal.signal(number, note) for number in _SIGNALS}
         waker_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         try:
             yield came, wake

@@ -17,6 +17,7 @@ __all__ = [
     "Finished",
     "Interrupted",
     "Kill",
+    "NurseryEnded",
     "RemoveRunDir",
     "Send",
     "Started",
@@ -40,6 +41,13 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class NurseryEnded:
+    """The nursery is gone, and so are all workers: it was their parent."""
+
+    code: int  # negative: minus the signal
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """Ctrl-C or SIGTERM."""
 
@@ -51,7 +59,6 @@ class Tick:
 
 WorkerMessage: TypeAlias = (
     m.Connected
-    | m.WantsWarmUp
     | m.Ready
     | m.Beat
     | m.StreamOpened
@@ -61,7 +68,7 @@ WorkerMessage: TypeAlias = (
     | m.StreamFailed
     | m.Fault
 )
-Event: TypeAlias = WorkerMessage | Exited | Interrupted | Tick
+Event: TypeAlias = WorkerMessage | Exited | NurseryEnded | Interrupted | Tick
 
 
 # Actions
@@ -72,7 +79,7 @@ class Send:
     """Give a worker an order."""
 
     worker: str
-    order: m.WarmUp | m.Assign | m.Drain | m.Skip | m.Exit
+    order: m.Assign | m.Drain | m.Skip | m.Exit
 
 
 @dataclass(frozen=True, slots=True)

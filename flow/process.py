@@ -28,7 +28,7 @@ from auflow.transport.rundir import endpoint
 
 __all__ = ["BEAT_S", "Leave", "Order", "Shell", "WorkerRole", "slot_of"]
 
-Order: TypeAlias = m.WarmUp | m.Assign | m.Drain | m.Skip
+Order: TypeAlias = m.Assign | m.Drain | m.Skip
 
 BEAT_S = 0.25
 CONNECT_S = 60.0
@@ -126,13 +126,6 @@ class Shell:
                 if time.monotonic() > deadline_s:
                     raise TransportError(f"{self.name}: expected every peer within {CONNECT_S:.0f} s, got not all")
 
-    def wait_for_warm_up(self) -> None:
-        """Ask for the turn to compile, and wait for it."""
-        self.tell(m.WantsWarmUp(self.name))
-        while not (self.orders and isinstance(self.orders[0], m.WarmUp)):
-            self.wait(())
-        self.orders.popleft()
-
     def report_fault(self, error: BaseException) -> None:
         """Tell the orchestrator what broke, and wait until it knows: a process that is gone is only an exit code."""
         is_ours = isinstance(error, AuflowError)
@@ -155,23 +148,24 @@ class Shell:
 class WorkerRole(ABC):
     """One role's sockets, stage and loop."""
 
-    needs_warm_up: ClassVar[bool] = False
+    has_kernels: ClassVar[bool] = False
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.kit: ModuleType | Any = None
 
     def serve(self) -> None:
-        """Connect, make the stage, work until told to leave."""
-        self.connect()
-        self.shell.tell(m.Connected(self.shell.name))
-        self.kit = importlib.import_module(self.shell.config.kit)
-        self.kit.prepare(self.shell.config.role)
-        if self.needs_warm_up:
-            self.shell.wait_for_warm_up()
-            self.kit.warm_up(self.shell.config.role, self.shell.config.models)
+        """Make the stage, meet the peers, work until told to leave."""
+        config = self.shell.config
+        self.shell.connect(())  # so that a fault can be told
+        self.kit = importlib.import_module(config.kit)
+        self.kit.prepare(config.role)
+        if self.has_kernels:
+            self.kit.ensure_kernels(config.models, config.settings)
         self.setup()
         self.shell.tell(m.Ready(self.shell.name))
+        self.connect()
+        self.shell.tell(m.Connected(self.shell.name))
         while True:
             self.step()
 

@@ -25,6 +25,7 @@ from auflow.flow.events import (
     Finished,
     Interrupted,
     Kill,
+    NurseryEnded,
     RemoveRunDir,
     Send,
     Started,
@@ -34,10 +35,14 @@ from auflow.flow.events import (
 from auflow.flow.topology import Role, Topology, Worker
 from auflow.report import StreamSummary, cut_short_warning
 from auflow.stages.records import SourceInfo
+from auflow.stages.statistics import StreamStatistics
 from auflow.transport import messages as m
 from auflow.transport.faults import PeerGoneError
 
 __all__ = ["Limits", "Supervisor"]
+
+
+_KEPT = "the inputs that were finished are kept, run the others again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,6 @@ class _WorkerState:
     worker: Worker
     heard_s: float
     connected: bool = False
-    waits_for_warm_up: bool = False
     ready: bool = False
     gone: bool = False
     frames: int = 0  # of its stream, as it said last
@@ -92,13 +96,14 @@ class Supervisor:
     ----------
     topology : the workers that are being spawned
     inputs : (path, output path) in the order given
-    at_s : now, monotonic
+    at_s : when the run began, monotonic
     """
 
     def __init__(
         self, topology: Topology, inputs: Sequence[tuple[str, str]], at_s: float, limits: Limits | None = None
     ) -> None:
         self._limits = limits or Limits()
+        self._began_s = at_s
         self._workers = {worker.name: _WorkerState(worker, at_s) for worker in topology.workers()}
         self._streams = [_Stream(path, output) for path, output in inputs]
         self._pending = deque(range(len(self._streams)))
@@ -126,6 +131,8 @@ class Supervisor:
         match event:
             case Exited():
                 return self._exited(event, at_s)
+            case NurseryEnded():
+                return self._nursery_ended(event, at_s)
             case Interrupted():
                 return self._interrupt(at_s)
             case Tick():
@@ -133,7 +140,7 @@ class Supervisor:
         state = self._workers[event.worker]
         state.heard_s = at_s
         match event:
-            case m.Connected() | m.WantsWarmUp() | m.Ready():
+            case m.Connected() | m.Ready():
                 return self._starting(state, event, at_s)
             case m.Beat():
                 return self._beat(event)
@@ -143,36 +150,17 @@ class Supervisor:
 
     # Start-up
 
-    def _starting(self, state: _WorkerState, event: m.Connected | m.WantsWarmUp | m.Ready, at_s: float) -> list[Action]:
+    def _starting(self, state: _WorkerState, event: m.Connected | m.Ready, at_s: float) -> list[Action]:
         actions: list[Action] = []
         if isinstance(event, m.Connected):
             state.connected = True
             if not self._all_connected and all(other.connected for other in self._workers.values()):
                 self._all_connected = True
                 actions.append(RemoveRunDir())
-        elif isinstance(event, m.WantsWarmUp):
-            state.waits_for_warm_up = True
         else:
             state.ready = True
             self._ready_s = at_s  # in the end that of the last worker: loading is not an input's time
-        if self._phase is not _Phase.STOPPING:
-            actions += self._grant_warm_up()
         return actions + self._feed(at_s)
-
-    def _grant_warm_up(self) -> list[Action]:
-        """Let workers compile: the first CLNF worker alone, then the first AU worker alone, then all the others.
-
-        Numba's cache does not survive processes that fill it at the same time. After the first two it is full.
-        """
-        first = [self._workers[Worker(role, 0).name] for role in (Role.CLNF, Role.AU)]
-        busy = next((state for state in first if not state.ready), None)
-        may_go = [busy] if busy is not None else list(self._workers.values())
-        actions: list[Action] = []
-        for state in may_go:
-            if state.waits_for_warm_up:
-                state.waits_for_warm_up = False
-                actions.append(Send(state.worker.name, m.WarmUp()))
-        return actions
 
     def _feed(self, at_s: float) -> list[Action]:
         """Hand the next inputs to the decoders that are free."""
@@ -222,6 +210,7 @@ class Supervisor:
     ) -> StreamSummary:
         stream = self._streams[number]
         stream.over = True
+        first_s = written.statistics.first_result_at_s if written else None
         summary = StreamSummary(
             path=stream.shown_as,
             output=written.output if written else None,
@@ -232,6 +221,8 @@ class Supervisor:
             interrupted=written.interrupted if written else interrupted,
             error=error,
             exit_code=written.exit_code if written else 0 if error is None else InputError.exit_code,
+            statistics=written.statistics if written else StreamStatistics(),
+            first_result_s=None if first_s is None else first_s - self._began_s,
         )
         self._summaries[number] = summary
         return summary
@@ -346,15 +337,23 @@ class Supervisor:
         state.gone = True
         if self._phase is _Phase.STOPPING:
             return []
-        how = f"was ended by signal {-event.code}" if event.code < 0 else f"ended with exit code {event.code}"
         where = self._where(event.stream, event.frame)
-        text = f"{event.worker} {how}{where}; the inputs that were finished are kept, run the others again"
+        text = f"{event.worker} {_how(event.code)}{where}; {_KEPT}"
         return self._fail(StageError(text), at_s)
+
+    def _nursery_ended(self, event: NurseryEnded, at_s: float) -> list[Action]:
+        for state in self._workers.values():
+            state.gone = True
+        return self._fail(StageError(f"the process that starts all workers {_how(event.code)}; {_KEPT}"), at_s)
 
     def _where(self, stream: int, frame: int) -> str:
         if not 0 <= stream < len(self._streams):
             return ""
         return f" at frame {frame} of {self._streams[stream].path}"
+
+
+def _how(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def _cut_short(stream: _Stream, summary: StreamSummary) -> list[Action]:

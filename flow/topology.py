@@ -58,14 +58,14 @@ class Topology:
     detectors: int
 
     def workers(self) -> tuple[Worker, ...]:
-        """All workers; the heavy starters first, so that they compile or load while the others start."""
+        """All workers in the order of their birth: those for which the nursery has to load much come last."""
         lanes = range(self.lanes)
         return (
-            *(Worker(Role.CLNF, lane) for lane in lanes),
-            *(Worker(Role.DECODE, lane) for lane in lanes),
-            *(Worker(Role.AU, lane) for lane in lanes),
             *(Worker(Role.DETECT, number) for number in range(self.detectors)),
+            *(Worker(Role.DECODE, lane) for lane in lanes),
             *(Worker(Role.SINK, lane) for lane in lanes),
+            *(Worker(Role.AU, lane) for lane in lanes),
+            *(Worker(Role.CLNF, lane) for lane in lanes),
         )
 
 
@@ -87,7 +87,7 @@ def released_name(lane: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """All that a worker process is told at its spawn, as JSON in its one argument."""
+    """All that a worker process is told at its birth; whoever makes it fills in the descriptors."""
 
     role: str
     number: int

@@ -1,4 +1,8 @@
-"""Entry of every worker process: `python -m auflow.flow.worker CONFIG` (for the orchestrator only)."""
+"""What a worker process does from its beginning to its end.
+
+Workers are forks of the nursery (`auflow.flow.nursery_process`). `python -m auflow.flow.worker CONFIG` is the same
+worker in an interpreter of its own, for systems that cannot fork; its descriptors are inherited.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,45 @@ from auflow.threads import pin_threads
 if TYPE_CHECKING:
     from auflow.flow.process import Shell, WorkerRole
 
-__all__ = ["main"]
+__all__ = ["import_roles", "leave", "main", "prepare_process", "work"]
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one worker until the orchestrator ends it; the exit code is 1 after a fault."""
     (text,) = sys.argv[1:] if argv is None else argv
-    config = WorkerConfig.from_json(text)
-    _prepare_process(config)
-    # After the signals and the thread counts are set: these imports take a while and load native libraries.
+    return work(WorkerConfig.from_json(text))
+
+
+def prepare_process(*, dies_with_parent: bool, name: str = "") -> None:
+    """Be deaf to Ctrl-C, die with the parent, start no threads. Comes before any library is imported.
+
+    `name` is what `ps` and `top` show.
+    """
+    # The terminal sends Ctrl-C to the whole group; the orchestrator alone decides what it means. Both signals were
+    # blocked at the spawn, so none can have come through before these lines.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        if dies_with_parent:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if name:
+            prctl(_PR_SET_NAME, name.encode())
+    pin_threads()
+
+
+def import_roles() -> None:
+    """Import what all workers need. It takes a while and loads native libraries."""
+    from auflow.flow import roles_ends, roles_stages  # noqa: F401
+
+
+def work(config: WorkerConfig) -> int:
+    """Be the worker `config` until the orchestrator ends it; the exit code is 1 after a fault."""
+    # In the middle of a long computation nobody polls the life line. The sink polls often and has to tidy up.
+    prepare_process(dies_with_parent=config.worker.role is not Role.SINK, name=f"{config.worker.name} auflow")
     from auflow.flow.process import Leave, Shell
 
     shell = Shell(config)
@@ -47,33 +79,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _prepare_process(config: WorkerConfig) -> None:
-    # The terminal sends Ctrl-C to the whole group; the orchestrator alone decides what it means. Both signals were
-    # blocked at the spawn, so none can have come through before these lines.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    if sys.platform == "linux" and config.worker.role is not Role.SINK:
-        # In the middle of a long computation nobody polls the life line. The sink polls often and has to tidy up.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    pin_threads()
+def leave(code: int) -> None:
+    """End this process at once.
+
+    Every socket is closed and every file written: taking a compiler apart piece by piece would cost 0.4 s more.
+    """
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _make_role(shell: Shell) -> WorkerRole:
-    """The work loop for the role in the shell's configuration; only its module is imported."""
-    role = shell.config.worker.role
-    if role in (Role.DECODE, Role.SINK):
-        from auflow.flow.roles_ends import DecodeRole, SinkRole
-
-        return DecodeRole(shell) if role is Role.DECODE else SinkRole(shell)
+    """The work loop for the role in the shell's configuration."""
+    from auflow.flow.roles_ends import DecodeRole, SinkRole
     from auflow.flow.roles_stages import AuRole, ClnfRole, DetectRole
 
-    kinds: dict[Role, type[WorkerRole]] = {Role.CLNF: ClnfRole, Role.AU: AuRole, Role.DETECT: DetectRole}
-    return kinds[role](shell)
+    kinds: dict[Role, type[WorkerRole]] = {
+        Role.DECODE: DecodeRole,
+        Role.DETECT: DetectRole,
+        Role.CLNF: ClnfRole,
+        Role.AU: AuRole,
+        Role.SINK: SinkRole,
+    }
+    return kinds[shell.config.worker.role](shell)
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stderr.flush()
-    # Every socket is closed and every file written: taking a compiler apart piece by piece would cost 0.4 s more.
-    os._exit(exit_code)
+    leave(main())

@@ -32,10 +32,18 @@ class ArrayReader(BinaryReader):
         values.flags.writeable = False
         return values
 
-    def record(self, dtype: np.dtype[np.void], what: str) -> np.void:
-        """One packed record; its fields are not checked."""
-        value: np.void = np.frombuffer(self._take(dtype.itemsize, what), dtype)[0]
-        return value
+    def records(self, dtype: np.dtype[np.void], count: int, what: str) -> NDArray[np.void]:
+        """`count` packed records as a view of the file; their fields are not checked."""
+        return np.frombuffer(self._take(count * dtype.itemsize, what), dtype)
+
+    def alike(self, dtype: np.dtype[np.void], most: int, field: str) -> int:
+        """How many of the next records, at least 1 and up to `most`, are all there and like the first in `field`."""
+        there = min(most, (len(self._data) - self.offset) // dtype.itemsize)
+        if there == 0:
+            return 1  # cut short, as whoever reads it will find
+        fields = np.frombuffer(self._data, dtype, there, self.offset)[field]
+        differ = (fields != fields[0]).reshape(there, -1).any(axis=1)
+        return int(differ.argmax()) if differ.any() else there
 
     def mat_f32(self, what: str, *, shape: tuple[int | None, int | None] = (None, None)) -> NDArray[np.float32]:
         """One MatBin that must be of type float32."""

@@ -46,10 +46,7 @@ def read_ccnf_patches(path: Path) -> CcnfPatches:
     visibilities = _read_visibilities(reader, views)
     sigmas = _read_sigmas(reader)
     betas = max((block.shape[0] for block in sigmas.values()), default=0)
-    experts = tuple(
-        tuple(_read_expert(reader, betas, bool(visible), f"view {v}, point {p}") for p, visible in enumerate(row))
-        for v, row in enumerate(visibilities)
-    )
+    experts = tuple(_read_view(reader, betas, row, f"view {v}") for v, row in enumerate(visibilities))
     reader.end()
     return CcnfPatches(scale, centres, visibilities, sigmas, experts)
 
@@ -86,7 +83,7 @@ def _read_sigmas(reader: ArrayReader) -> dict[int, NDArray[np.float32]]:
 
 @lru_cache(maxsize=32)
 def _expert_dtype(neurons: int, width: int, height: int, betas: int) -> np.dtype[np.void]:
-    """The packed record of one expert after its four-integer header."""
+    """The packed record of one visible expert."""
     neuron = np.dtype(
         [
             ("tag", "<i4"),
@@ -96,36 +93,50 @@ def _expert_dtype(neurons: int, width: int, height: int, betas: int) -> np.dtype
             ("weights", "<f4", (height, width)),
         ]
     )
-    return np.dtype([("neurons", neuron, (neurons,)), ("betas", "<f8", (betas,)), ("confidence", "<f8")])
+    head = ("head", "<i4", (4,))  # tag, width, height, number of neurons
+    return np.dtype([head, ("neurons", neuron, (neurons,)), ("betas", "<f8", (betas,)), ("confidence", "<f8")])
 
 
-def _read_expert(reader: ArrayReader, betas: int, visible: bool, where: str) -> CcnfPatchExpert | None:
-    reader.i32(f"{where}: expert tag", expect=_EXPERT_TAG)
-    width = reader.i32(f"{where}: width", low=1, high=_MAX_SIDE)
-    height = reader.i32(f"{where}: height", low=1, high=_MAX_SIDE)
-    count = reader.i32(f"{where}: number of neurons", low=0, high=_MAX_NEURONS)
-    if visible != (count > 0):
-        raise reader.fail(f"{where}: visible is {visible}, expected neurons to agree, got {count}")
-    if not count:
-        reader.i32(f"{where}: end of the empty expert", expect=0)
-        return None
-    record = reader.record(_expert_dtype(count, width, height, betas), where)
-    neurons = record["neurons"]
-    _check_neurons(reader, neurons, (height, width, _MAT_F32), where)
-    numbers = neurons["numbers"]
-    weights = frozen(neurons["weights"].astype(np.float32))
-    edge = frozen(record["betas"].astype(np.float64))
-    confidence = float(record["confidence"])
-    # One sum per array is enough: a NaN or an infinity always survives it.
-    if not np.isfinite((weights.sum(dtype=np.float64), numbers.sum(), edge.sum(), confidence)).all():
-        raise reader.fail(f"{where}: expected finite numbers")
-    columns = [frozen(numbers[:, column].astype(np.float64)) for column in range(3)]
-    return CcnfPatchExpert(weights, columns[0], columns[1], columns[2], edge, confidence)
+def _read_view(
+    reader: ArrayReader, betas: int, visible: NDArray[np.bool_], view: str
+) -> tuple[CcnfPatchExpert | None, ...]:
+    """The experts of one view, those of one layout that follow each other all at once."""
+    experts: list[CcnfPatchExpert | None] = []
+    while len(experts) < visible.size:
+        point = len(experts)
+        where = f"{view}, point {point}"
+        start = reader.offset
+        reader.i32(f"{where}: expert tag", expect=_EXPERT_TAG)
+        width = reader.i32(f"{where}: width", low=1, high=_MAX_SIDE)
+        height = reader.i32(f"{where}: height", low=1, high=_MAX_SIDE)
+        count = reader.i32(f"{where}: number of neurons", low=0, high=_MAX_NEURONS)
+        if visible[point] != (count > 0):
+            raise reader.fail(f"{where}: visible is {visible[point]}, expected neurons to agree, got {count}")
+        if not count:
+            reader.i32(f"{where}: end of the empty expert", expect=0)
+            experts.append(None)
+            continue
+        reader.offset = start
+        dtype = _expert_dtype(count, width, height, betas)
+        hidden = np.flatnonzero(~visible[point:])
+        run = reader.alike(dtype, int(hidden[0]) if hidden.size else visible.size - point, "head")
+        experts += _unpack(reader, reader.records(dtype, run, where), (height, width, _MAT_F32), where)
+    return tuple(experts)
 
 
-def _check_neurons(reader: ArrayReader, neurons: NDArray[np.void], header: tuple[int, int, int], where: str) -> None:
+def _unpack(
+    reader: ArrayReader, records: NDArray[np.void], header: tuple[int, int, int], where: str
+) -> list[CcnfPatchExpert]:
+    neurons = records["neurons"]
     for name, wanted in (("tag", _NEURON_TAG), ("kind", _SIGMOID)):
         if (neurons[name] != wanted).any():
-            raise reader.fail(f"{where}: expected neurons of {name} {wanted}, got {neurons[name].tolist()}")
+            raise reader.fail(f"from {where} on: expected neurons of {name} {wanted}, got {np.unique(neurons[name])}")
     if (neurons["header"] != header).any():
-        raise reader.fail(f"{where}: expected weights of {header} (rows, columns, type), got others")
+        raise reader.fail(f"from {where} on: expected weights of {header} (rows, columns, type), got others")
+    numbers, confidences = neurons["numbers"], records["confidence"].tolist()
+    weights, betas = frozen(neurons["weights"].astype(np.float32)), frozen(records["betas"].astype(np.float64))
+    # One sum per array is enough: a NaN or an infinity always survives it.
+    if not np.isfinite((weights.sum(dtype=np.float64), numbers.sum(), betas.sum(), sum(confidences))).all():
+        raise reader.fail(f"from {where} on: expected finite numbers")
+    columns = [frozen(numbers[:, :, column].astype(np.float64)) for column in range(3)]
+    return [CcnfPatchExpert(*arrays) for arrays in zip(weights, *columns, betas, confidences, strict=True)]

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.models.reader import BinaryReader
+from auflow.models.arrays import ArrayReader
 
 __all__ = [
     "FOLDER",
@@ -102,6 +102,7 @@ LAYOUTS: dict[str, tuple[LayerKind, ...]] = {
         ("dense", 16, 256),
     ),
 }
+_MAT_F32 = 5
 _CODES = {"conv": 0, "pool": 1, "dense": 2, "prelu": 3}
 
 
@@ -125,7 +126,7 @@ def read_network(path: Path, layout: tuple[LayerKind, ...]) -> tuple[Layer, ...]
     ModelError
         The file cannot be read, or does not hold exactly these layers.
     """
-    reader = BinaryReader(path)
+    reader = ArrayReader(path)
     reader.i32("number of layers", expect=len(layout))
     layers: list[Layer] = []
     channels = 3
@@ -146,31 +147,37 @@ def read_network(path: Path, layout: tuple[LayerKind, ...]) -> tuple[Layer, ...]
     return tuple(layers)
 
 
-def _read_convolution(reader: BinaryReader, what: str, inputs: int, kernels: int, side: int) -> Convolution:
+def _read_convolution(reader: ArrayReader, what: str, inputs: int, kernels: int, side: int) -> Convolution:
     reader.i32(f"inputs of {what}", expect=inputs)
     reader.i32(f"kernels of {what}", expect=kernels)
     bits = [reader.i32(f"bias {k} of {what}") for k in range(kernels)]
     bias = np.array(bits, np.int32).view(np.float32)  # stored as bare float32 values, no matrix header
     if not np.isfinite(bias).all():
         raise reader.fail(f"biases of {what}: expected finite numbers")
-    weights = np.empty((kernels, inputs, side, side), np.float32)
-    for i in range(inputs):
-        for k in range(kernels):
-            weights[k, i] = reader.mat(f"kernel {i}, {k} of {what}", shape=(side, side))
-    return Convolution(weights, bias)
+    # Thousands of small matrices, one after the other: read as one array of records.
+    matrix = np.dtype([("header", "<i4", (3,)), ("values", "<f4", (side, side))])
+    start = reader.offset
+    matrices = reader.records(matrix, inputs * kernels, f"kernels of {what}")
+    for odd in np.flatnonzero((matrices["header"] != (side, side, _MAT_F32)).any(axis=1)):
+        reader.offset = start + int(odd) * matrix.itemsize
+        reader.mat_f32(f"kernel {odd} of {what}", shape=(side, side))  # says what is wrong with it
+    values = matrices["values"].astype(np.float32).reshape(inputs, kernels, side, side)
+    if not np.isfinite(values).all():
+        raise reader.fail(f"kernels of {what}: expected finite numbers")
+    return Convolution(np.ascontiguousarray(values.swapaxes(0, 1)), bias)
 
 
-def _read_pool(reader: BinaryReader, what: str, size: int, stride: int) -> MaxPool:
+def _read_pool(reader: ArrayReader, what: str, size: int, stride: int) -> MaxPool:
     for name, expected in (("width", size), ("height", size), ("stride x", stride), ("stride y", stride)):
         reader.i32(f"{name} of {what}", expect=expected)
     return MaxPool(size, stride)
 
 
-def _read_dense(reader: BinaryReader, what: str, outputs: int, inputs: int) -> Dense:
+def _read_dense(reader: ArrayReader, what: str, outputs: int, inputs: int) -> Dense:
     bias = _vector(reader, f"bias of {what}", outputs)
     weights = reader.mat(f"weights of {what}", shape=(inputs, outputs))
     return Dense(np.ascontiguousarray(weights.T, np.float32), bias)
 
 
-def _vector(reader: BinaryReader, what: str, count: int) -> NDArray[np.float32]:
+def _vector(reader: ArrayReader, what: str, count: int) -> NDArray[np.float32]:
     return reader.mat(what, shape=(count, 1)).astype(np.float32).ravel()

@@ -7,14 +7,12 @@ on the CPU than its PRelu operator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from auflow.errors import ModelError
+from auflow.models import onnx_writer
 from auflow.models.mtcnn import Convolution, Dense, Layer, MaxPool, PRelu
 
 __all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "build_batch_graph", "build_map_graph"]
@@ -29,20 +27,19 @@ class _Graph:
     """Nodes and initialisers in the making; each method appends to the chain that ends in `self.tip`."""
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self.nodes: list[tuple[str, Sequence[str], str, dict[str, int | Sequence[int]]]] = []
+        self.constants: list[bytes] = []
         self.tip = INPUT
 
-    def constant(self, array: NDArray[np.generic]) -> str:
-        name = f"c{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    def constant(self, array: NDArray[np.float32]) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(onnx_writer.tensor(name, array))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
-        name = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
-        self.tip = name
-        return name
+    def node(self, operator: str, inputs: Sequence[str], **attributes: int | Sequence[int]) -> str:
+        self.tip = f"t{len(self.nodes)}"
+        self.nodes.append((operator, inputs, self.tip, attributes))
+        return self.tip
 
     def convolution(self, weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         self.node("Conv", [self.tip, self.constant(weights), self.constant(bias)], kernel_shape=weights.shape[2:])
@@ -60,18 +57,10 @@ class _Graph:
         self.node("Add", [kept, self.node("Mul", [x, self.constant(slopes)])])
 
     def serialise(self, name: str, images: Sequence[int | str], outputs: Sequence[int | str]) -> bytes:
-        self.nodes[-1].output[0] = OUTPUT
-        graph = helper.make_graph(
-            self.nodes,
-            name,
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, images)],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, outputs)],
-            self.initializers,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="auflow")
-        model.ir_version = IR_VERSION
-        serialised: bytes = model.SerializeToString()
-        return serialised
+        *before, (operator, inputs, _, attributes) = self.nodes
+        nodes = [onnx_writer.node(*fields) for fields in (*before, (operator, inputs, OUTPUT, attributes))]
+        values = onnx_writer.value_info(INPUT, images), onnx_writer.value_info(OUTPUT, outputs)
+        return onnx_writer.model(name, nodes, self.constants, values, ir_version=IR_VERSION, opset=OPSET)
 
 
 def build_map_graph(layers: Sequence[Layer], name: str) -> bytes:

@@ -27,7 +27,7 @@ class BinaryReader:
 
     def __init__(self, path: Path, *, mapped: bool = False) -> None:
         self.path = path
-        self._offset = 0
+        self.offset = 0  # of the next value
         try:
             self._data = memoryview(_map(path) if mapped else path.read_bytes())
         except OSError as error:
@@ -35,14 +35,14 @@ class BinaryReader:
 
     def fail(self, what: str) -> ModelError:
         """The error for this file at this offset; the caller raises it."""
-        return ModelError(f"{self.path}: at byte {self._offset} of {len(self._data)}: {what}")
+        return ModelError(f"{self.path}: at byte {self.offset} of {len(self._data)}: {what}")
 
     def _take(self, count: int, what: str) -> memoryview:
-        end = self._offset + count
+        end = self.offset + count
         if end > len(self._data):
             raise self.fail(f"expected {what} ({count} bytes), got the end of the file")
-        chunk = self._data[self._offset : end]
-        self._offset = end
+        chunk = self._data[self.offset : end]
+        self.offset = end
         return chunk
 
     def i32(self, what: str, *, expect: int | None = None, low: int = -(1 << 31), high: int = (1 << 31) - 1) -> int:
@@ -81,8 +81,8 @@ class BinaryReader:
 
     def end(self) -> None:
         """Every byte must have been read."""
-        if self._offset != len(self._data):
-            raise self.fail(f"expected the end of the file, got {len(self._data) - self._offset} more bytes")
+        if self.offset != len(self._data):
+            raise self.fail(f"expected the end of the file, got {len(self._data) - self.offset} more bytes")
 
 
 def _map(path: Path) -> mmap.mmap | bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def ceclm_dir(models_dir: Path) -> Path:
     if not menu.is_file():
         pytest.skip("no CE-CLM menus in the model store: they come with `auflow models fetch --with-ceclm`")
     return models_dir
+
+
+@pytest.fixture(autouse=True)
+def kernel_cache_stays() -> Iterator[None]:
+    """The command line, run in this process, places the kernel cache: that is not for the tests after it."""
+    before = os.environ.get("NUMBA_CACHE_DIR")
+    yield
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    if before is not None:
+        os.environ["NUMBA_CACHE_DIR"] = before
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socke
     else:
         # The peer may bind a moment after we connect: try again soon.
         socket.setsockopt(zmq.RECONNECT_IVL, 5)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 20)
     return socket
 
 

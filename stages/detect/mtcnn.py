@@ -21,7 +21,7 @@ OVERLAP_IN_LEVEL = 0.5
 OVERLAP = 0.7
 RNET_SIDE_PX = 24
 ONET_SIDE_PX = 48
-BATCH = 64  # bounds the memory that a frame full of false proposals may take
+BATCH = 16  # bounds the memory that a frame full of false proposals may take; larger ones are no faster
 
 
 class MtcnnDetector:
@@ -135,6 +135,7 @@ def _session(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it plans memory for each shape; here the shapes keep changing
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

@@ -2,7 +2,7 @@
 
 An input is a JSON file: {"frames": 20, "width": 64, "height": 48, "seed": 1}. The environment asks for trouble:
 AUFLOW_FAKE_FAULT="clnf:7:raise" (role, frame, raise | kill | hang), AUFLOW_FAKE_HUNG (a file that appears when it
-hangs) and AUFLOW_FAKE_DELAY_S (per frame, in CLNF).
+hangs), AUFLOW_FAKE_DELAY_S (per frame, in CLNF) and AUFLOW_FAKE_PRELOAD_S (in the nursery, for CLNF and for AU).
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ def prepare(role: str) -> None:
     """Nothing to import."""
 
 
-def warm_up(role: str, models_root: Path) -> None:
-    """Note the order in which the workers compile, if the test asks."""
-    if log := os.environ.get("AUFLOW_FAKE_WARM_LOG"):
-        with Path(log).open("a") as file:
-            file.write(f"{role} begins\n")
-            file.flush()
-            time.sleep(0.05)
-            file.write(f"{role} ends\n")
+def preload(role: str, models_root: Path, settings: StageSettings) -> None:
+    """Take as long as the test wants."""
+    time.sleep(float(os.environ.get("AUFLOW_FAKE_PRELOAD_S", "0")))
+
+
+def ensure_kernels(models_root: Path, settings: StageSettings) -> None:
+    """Nothing to compile."""
 
 
 def trouble(role: str, index: int) -> None:
@@ -134,6 +133,9 @@ class FakeClnf:
             landmarks_px=ramp[:136] + frame.bgr[3, 3, 0],
             landmarks_mm=ramp + np.float32(self._mean),
             pose=np.full(6, self._mean),
+            optimisations=4,
+            converged=4 if frame.index % 4 == 0 else 1,
+            iterations=10 + frame.index % 2,
         )
         return (fit,)
 

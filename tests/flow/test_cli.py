@@ -43,6 +43,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
     monkeypatch.setattr(inline, "run", runner)
     monkeypatch.setattr(store, "require", lambda root: None)
     monkeypatch.setattr(run_command, "pin_threads", lambda: None)  # the environment of the tests stays
+    monkeypatch.setattr(run_command, "place_kernel_cache", lambda: None)
     return runner
 
 
@@ -115,6 +116,18 @@ def test_errors_are_sentences(
     runner.error = error
     assert run("a.mp4") == code
     assert capsys.readouterr().err == message
+
+
+def test_a_wait_for_kernels_is_explained(
+    runner: Runner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(run_command, "kernels_are_ready", lambda model: asked.append(model))
+    run("a.mp4")
+    assert capsys.readouterr().err == "auflow: compiling kernels for this machine, once: about 20 s\n"
+    run("a.mp4", "--quiet")
+    assert capsys.readouterr().err == ""
+    assert asked == ["clnf", "clnf"]
 
 
 def test_unexpected_error_is_not_hidden(runner: Runner) -> None:

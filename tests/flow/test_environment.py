@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from auflow import threads
 from auflow.errors import UsageError
 from auflow.options import RunOptions, check_outputs, output_path
 from auflow.report import PlainReporter, make_reporter
 from auflow.stages.decode import open_source
 from auflow.stages.records import SourceInfo
-from auflow.threads import place_kernel_cache
 from auflow.transport import messages as m
 from auflow.transport.codec import decode, encode
 
@@ -40,33 +38,6 @@ def test_onnx_runtime_is_told_not_to_report(tmp_path: Path, models_dir: Path) ->
     environment |= {"HOME": str(home), "TMPDIR": str(temporary)}
     subprocess.run([sys.executable, "-P", "-c", code, str(models_dir)], env=environment, check=True, timeout=60)
     assert [*home.rglob("*"), *temporary.rglob("*")] == []
-
-
-def test_kernel_cache_moves_only_where_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(threads.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert place_kernel_cache() is None
-    assert "NUMBA_CACHE_DIR" not in os.environ
-    monkeypatch.setattr(threads, "_writable", lambda folder: False)
-    warning = place_kernel_cache()
-    place = Path(os.environ["NUMBA_CACHE_DIR"])
-    assert warning is not None
-    assert str(place) in warning
-    assert place.parent == tmp_path
-    assert place.stat().st_mode & 0o777 == 0o700
-    assert place_kernel_cache() is None  # it is set now
-
-
-def test_kernel_cache_trusts_no_folder_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(threads, "_writable", lambda folder: False)
-    monkeypatch.setattr(threads.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(threads.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "fresh"))
-    foreign = tmp_path / f"auflow-kernels-{os.getuid()}"
-    foreign.mkdir()
-    foreign.chmod(0o777)
-    place_kernel_cache()
-    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "fresh")
 
 
 def test_a_link_gives_its_own_name(tmp_path: Path) -> None:

@@ -2,105 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from auflow.errors import ModelError, StageError
 from auflow.options import RunOptions
 from auflow.orchestrator import run
-from auflow.report import PlainReporter, StreamSummary
+from auflow.report import PlainReporter
+
+from .conftest import Place, all_connected, hang, until
 
 HERE = Path(__file__).parent
 ROLES = ["decode", "clnf", "au", "sink", "detect"]
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left-overs in /proc")
-
-
-@dataclass
-class Place:
-    """A folder for one test, and what runs from it."""
-
-    root: Path
-    out: Path
-    kit: ModuleType
-
-    def input(self, name: str, frames: int = 12, width: int = 64, height: int = 48, **more: int) -> Path:
-        path = self.root / f"{name}.json"
-        spec = {"frames": frames, "width": width, "height": height, "seed": sum(name.encode()), **more}
-        path.write_text(json.dumps(spec))
-        return path
-
-    def options(self, *inputs: Path, jobs: int = 1) -> RunOptions:
-        return RunOptions(inputs, self.out, self.root, jobs=jobs)
-
-    def run(self, *inputs: Path, jobs: int = 1) -> list[StreamSummary]:
-        return run(self.options(*inputs, jobs=jobs), PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
-
-    def spawn(self, *inputs: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, str(HERE / "fake_run.py"), str(self.out), str(self.root), "1", *map(str, inputs)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-    def alone(self, path: Path) -> bytes:
-        reference = self.root / "reference.csv"
-        self.kit.run_alone(path, reference)
-        return reference.read_bytes()
-
-    def written(self) -> list[str]:
-        return sorted(path.name for path in self.out.iterdir())
-
-    def workers(self) -> dict[str, int]:
-        """Name and process id of this test's workers that are alive."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"auflow.flow.worker" not in command or os.fsencode(self.root) not in command[4]:
-                    continue
-                config = json.loads(command[4])
-                found[f"{config['role']}-{config['number']}"] = int(folder.name)
-        return found
-
-    def left_behind(self) -> list[str]:
-        """Processes, socket folders, sockets and shared memory of this test's runs."""
-        folders = [str(path) for path in self.root.glob("auflow-run-*")]
-        sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(self.root) in line]
-        segments = [str(path) for path in Path("/dev/shm").glob("*auflow*")]
-        return [*self.workers(), *folders, *sockets, *segments]
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    # pytest's own temporary folders are too long for socket paths
-    root = Path(tempfile.mkdtemp(prefix="aft-", dir="/tmp"))
-    (root / "out").mkdir()
-    monkeypatch.setenv("TMPDIR", str(root))
-    monkeypatch.setattr(tempfile, "tempdir", str(root))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
-    monkeypatch.syspath_prepend(str(HERE))
-    yield Place(root, root / "out", importlib.import_module("fake_kit"))
-    shutil.rmtree(root)
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def test_each_csv_is_what_the_stages_give_alone(place: Place) -> None:
@@ -174,15 +96,6 @@ def test_an_input_without_pictures_is_written_like_inline(place: Place) -> None:
     assert (place.out / "empty.csv").read_bytes() == place.alone(empty)
 
 
-def test_kernels_are_compiled_in_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = place.root / "log"
-    monkeypatch.setenv("AUFLOW_FAKE_WARM_LOG", str(log))
-    place.run(place.input("a", 2), place.input("b", 2), jobs=2)
-    lines = log.read_text().splitlines()
-    assert lines[:4] == ["clnf begins", "clnf ends", "au begins", "au ends"]
-    assert sorted(lines[4:]) == ["au begins", "au ends", "clnf begins", "clnf ends"]
-
-
 def test_missing_models_keep_their_exit_code(place: Place) -> None:
     path = place.input("a")
     options = RunOptions((path,), place.out, place.root / "broken")
@@ -243,19 +156,6 @@ def test_ctrl_c_writes_what_is_finished(place: Place, monkeypatch: pytest.Monkey
     assert place.left_behind() == []
 
 
-def hang(place: Place, monkeypatch: pytest.MonkeyPatch, where: str) -> Path:
-    """Have a stage hang; the file that appears when it does."""
-    monkeypatch.setenv("AUFLOW_FAKE_FAULT", f"{where}:hang")
-    mark = place.root / "hung"
-    monkeypatch.setenv("AUFLOW_FAKE_HUNG", str(mark))
-    return mark
-
-
-def all_connected(place: Place) -> bool:
-    """Whether the run is past its start: everyone is connected, so its socket folder is gone."""
-    return len(place.workers()) == 5 and not list(place.root.glob("auflow-run-*"))
-
-
 def test_ctrl_c_is_over_in_time_when_a_stage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     hung = hang(place, monkeypatch, "au:4")
     process = place.spawn(place.input("a"))
@@ -314,7 +214,7 @@ def test_kill_9_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, wh
 def test_workers_stay_in_the_group_of_the_orchestrator(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
     process = place.spawn(place.input("a", 5000))
-    until(lambda: len(place.workers()) == 5)
+    until(lambda: len(place.workers()) == 6)
     assert {os.getpgid(pid) for pid in place.workers().values()} == {process.pid}
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)

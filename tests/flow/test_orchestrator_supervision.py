@@ -15,6 +15,7 @@ from auflow.flow.events import (
     Finished,
     Interrupted,
     Kill,
+    NurseryEnded,
     RemoveRunDir,
     Send,
     Started,
@@ -27,9 +28,10 @@ from auflow.options import RunOptions
 from auflow.report import StreamSummary
 from auflow.stages.records import SourceInfo
 from auflow.stages.settings import StageSettings
+from auflow.stages.statistics import Convergence, StreamStatistics
 from auflow.transport import messages as m
 
-LANE = ["clnf-0", "decode-0", "au-0", "detect-0", "sink-0"]
+LANE = ["detect-0", "decode-0", "sink-0", "au-0", "clnf-0"]
 LIMITS = Limits(startup_s=50, silence_s=20, silence_per_frame_s=0.1, drain_s=4, exit_s=2)
 
 
@@ -48,6 +50,7 @@ def written(stream: int, frames: int = 10, **changes: object) -> m.StreamWritten
         "interrupted": False,
         "error": None,
         "exit_code": 0,
+        "statistics": StreamStatistics(),
     }
     return m.StreamWritten(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -86,7 +89,7 @@ def game() -> Game:
 
 def test_a_run_from_start_to_end(game: Game) -> None:
     assert [game(m.Connected(name)) for name in LANE[:-1]] == [[]] * 4
-    assert game(m.Connected("sink-0")) == [RemoveRunDir()]
+    assert game(m.Connected(LANE[-1])) == [RemoveRunDir()]
     assert game(m.Ready("decode-0")) == [Send("decode-0", m.Assign(0, "0.mp4", "0.csv"))]
     assert game(m.StreamOpened("decode-0", 0, info("0.mp4"))) == [Started(info("0.mp4"))]
     for name in ("clnf-0", "au-0", "detect-0", "sink-0"):
@@ -109,14 +112,13 @@ def test_a_run_from_start_to_end(game: Game) -> None:
     ]
 
 
-def test_kernels_are_compiled_by_one_process_at_a_time() -> None:
-    game = Game(inputs=2, lanes=2)
-    asks, go = m.WantsWarmUp, m.WarmUp()
-    assert game(asks("au-1"), asks("au-0"), asks("clnf-1")) == []
-    assert game(asks("clnf-0")) == [Send("clnf-0", go)]
-    assert game(m.Ready("clnf-0")) == [Send("au-0", go)]
-    assert game(m.Ready("au-0")) == [Send("clnf-1", go), Send("au-1", go)]  # the cache is full: all at once
-    assert game(m.Ready("clnf-1")) == []
+def test_the_first_result_counts_from_the_begin_of_the_run(game: Game) -> None:
+    game.ready()
+    game(m.StreamOpened("decode-0", 0, info("0.mp4")))
+    statistics = StreamStatistics(Convergence(10, 2, 90, 40, 300), first_result_at_s=1.25)
+    finished, *_ = game(written(0, statistics=statistics))
+    assert isinstance(finished, Finished)
+    assert (finished.summary.statistics, finished.summary.first_result_s) == (statistics, 1.25)  # it began at 0
 
 
 def test_lanes_take_inputs_as_they_get_free() -> None:
@@ -189,7 +191,22 @@ def test_a_worker_that_dies_at_its_start(game: Game) -> None:
     game(m.Connected("au-0"))
     actions = game(Exited("clnf-0", 1))
     # Whoever is not connected hears no order.
-    assert actions == [Kill("decode-0"), Send("au-0", m.Exit()), Kill("detect-0"), Kill("sink-0")]
+    assert actions == [Kill("detect-0"), Kill("decode-0"), Kill("sink-0"), Send("au-0", m.Exit())]
+
+
+def test_without_the_nursery_nobody_is_left(game: Game) -> None:
+    game.ready()
+    assert game(NurseryEnded(-9)) == []
+    assert game.supervisor.done
+    assert type(game.supervisor.error) is StageError
+    assert "the process that starts all workers was ended by signal 9" in str(game.supervisor.error)
+
+
+def test_the_end_of_the_nursery_after_the_work_costs_nothing(game: Game) -> None:
+    game.ready()
+    game(m.StreamDecoded("decode-0", 0, 10), written(0), NurseryEnded(1))
+    assert game.supervisor.done
+    assert game.supervisor.error is None
 
 
 def test_a_fault_names_the_place_and_shows_the_traceback(game: Game) -> None:
@@ -294,8 +311,8 @@ def test_whoever_does_not_leave_is_killed(game: Game) -> None:
     for name in LANE[:-1]:
         game(Exited(name, 0), after_s=0.01)
     assert game(Tick(), after_s=1.5) == []
-    assert game(Tick(), after_s=0.6) == [Kill("sink-0")]
-    game(Exited("sink-0", -9))
+    assert game(Tick(), after_s=0.6) == [Kill(LANE[-1])]
+    game(Exited(LANE[-1], -9))
     assert game.supervisor.error is None
 
 
@@ -338,6 +355,7 @@ def test_plan(jobs: int, inputs: int, lanes: int, detectors: int) -> None:
 
 
 def test_worker_configuration_survives_its_trip() -> None:
-    settings = StageSettings(faces="all", camera=(1.0, 2.0, 3.0, 4.0), columns=("pose", "aus"), overlay=True)
+    camera, columns = (1.0, 2.0, 3.0, 4.0), ("pose", "aus")
+    settings = StageSettings(faces="all", camera=camera, columns=columns, clnf_iterations=3, clnf_tolerance_px=0.1)
     config = WorkerConfig("detect", 1, 2, 2, "/r", 5, (3, 4), "/m ü", settings, "auflow.flow.stagekit")
     assert WorkerConfig.from_json(config.to_json()) == config

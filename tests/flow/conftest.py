@@ -1,0 +1,110 @@
+"""A place for runs with fake stages, and what may be left of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from auflow.options import RunOptions
+from auflow.orchestrator import run
+from auflow.report import PlainReporter, StreamSummary
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Place:
+    """A folder for one test, and what runs from it."""
+
+    root: Path
+    out: Path
+    kit: ModuleType
+
+    def input(self, name: str, frames: int = 12, width: int = 64, height: int = 48, **more: int) -> Path:
+        path = self.root / f"{name}.json"
+        spec = {"frames": frames, "width": width, "height": height, "seed": sum(name.encode()), **more}
+        path.write_text(json.dumps(spec))
+        return path
+
+    def options(self, *inputs: Path, jobs: int = 1) -> RunOptions:
+        return RunOptions(inputs, self.out, self.root, jobs=jobs)
+
+    def run(self, *inputs: Path, jobs: int = 1) -> list[StreamSummary]:
+        return run(self.options(*inputs, jobs=jobs), PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
+
+    def spawn(self, *inputs: Path, jobs: int = 1) -> subprocess.Popen[str]:
+        places = [str(HERE / "fake_run.py"), str(self.out), str(self.root)]
+        command = [sys.executable, *places, str(jobs), *map(str, inputs)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def alone(self, path: Path) -> bytes:
+        reference = self.root / "reference.csv"
+        self.kit.run_alone(path, reference)
+        return reference.read_bytes()
+
+    def written(self) -> list[str]:
+        return sorted(path.name for path in self.out.iterdir())
+
+    def workers(self) -> dict[str, int]:
+        """Name and process id of this test's workers that are alive, and of the nursery."""
+        mine, found = f"TMPDIR={self.root}".encode(), {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_nursery = b"auflow.flow.nursery_process" in (folder / "cmdline").read_bytes().split(b"\0")
+                if is_nursery and mine in (folder / "environ").read_bytes().split(b"\0"):
+                    name = (folder / "comm").read_text()
+                    found[name.split()[0] if "-" in name else "nursery"] = int(folder.name)
+        return found
+
+    def left_behind(self) -> list[str]:
+        """Processes, socket folders, sockets and shared memory of this test's runs."""
+        folders = [str(path) for path in self.root.glob("auflow-run-*")]
+        sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(self.root) in line]
+        segments = [str(path) for path in Path("/dev/shm").glob("*auflow*")]
+        return [*self.workers(), *folders, *sockets, *segments]
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    # pytest's own temporary folders are too long for socket paths
+    root = Path(tempfile.mkdtemp(prefix="aft-", dir="/tmp"))
+    (root / "out").mkdir()
+    monkeypatch.setenv("TMPDIR", str(root))
+    monkeypatch.setattr(tempfile, "tempdir", str(root))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    monkeypatch.syspath_prepend(str(HERE))
+    yield Place(root, root / "out", importlib.import_module("fake_kit"))
+    shutil.rmtree(root)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def hang(place: Place, monkeypatch: pytest.MonkeyPatch, where: str) -> Path:
+    """Have a stage hang; the file that appears when it does."""
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", f"{where}:hang")
+    mark = place.root / "hung"
+    monkeypatch.setenv("AUFLOW_FAKE_HUNG", str(mark))
+    return mark
+
+
+def all_connected(place: Place, lanes: int = 1) -> bool:
+    """Whether the run is past its start: everyone is connected, so its socket folder is gone."""
+    return len(place.workers()) == 4 * lanes + 2 and not list(place.root.glob("auflow-run-*"))
