@@ -21,6 +21,7 @@ __all__ = ["PackedExperts", "PatchExperts", "Scratch", "make_scratch"]
 
 Floats = NDArray[np.float32]
 PackedExperts = tuple[NDArray[np.bool_], Floats, Floats, Floats, Floats]
+# area, mean, inverse norm, sums, response, answer, padded, rows, steps: of `response_kernels.response_maps`
 Scratch = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, NDArray[np.int32]]
 
 _ALPHA_FLOOR = 1e-4  # neurons below it are left out, as in OpenFace
@@ -66,7 +67,8 @@ class PatchExperts:
             if view not in self._experts:
                 self._experts[view] = _pack(self._patches.experts[view])
             if window not in self._shifts:
-                shifts = Shifts.of(self._patches.sigma_components.get(window, ()), window)
+                none = np.zeros((0, window**2, window**2), np.float32)
+                shifts = Shifts.of(self._patches.sigma_components.get(window, none), window)
                 self._shifts[window] = shifts, make_schedule(self._patches.experts, shifts)
             sigma = pack_sigma(self._patches.experts[view], *self._shifts[window])
             self._plans[key] = ResponsePlan(self._experts[view], sigma, make_scratch(window))
@@ -90,9 +92,14 @@ class PatchExperts:
 def make_scratch(window: int) -> Scratch:
     """Memory for one group of lanes; one set for all experts, as one thread works on one group at a time."""
     places, side = window * window * LANES, window + SUPPORT - 1
+    mean, inverse_norm, sums, response, answer = aligned((5, places), np.float32)
     return (
         aligned(side * side * LANES, np.float32),
-        *(aligned(places, np.float32) for _ in range(5)),
+        mean,
+        inverse_norm,
+        sums,
+        response,
+        answer,
         aligned((window + 2 * REACH) * STRIDE, np.float32),
         aligned((3, window * LANES), np.float32),
         np.zeros((2, side), np.int32),
