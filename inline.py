@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.errors import AuflowError
+from auflow.errors import AuflowError, StageError
 from auflow.options import RunOptions, output_path
 from auflow.report import Reporter, StreamSummary, cut_short_warning
 from auflow.stages.decode import Source, open_source
@@ -104,6 +105,10 @@ def run(
                     _run_stream(stream, source, stages, options, reporter, interrupted)
             except AuflowError as error:
                 stream.error = error
+            except Exception as error:  # noqa: BLE001 - a fault of the program: told whole, as separate processes do
+                reporter.warning(f"failed with\n{''.join(traceback.format_exception(error)).rstrip()}")
+                where = f"at frame {stream.frames + 1} of {path}"
+                stream.error = StageError(f"a stage failed {where}: {type(error).__name__}: {error}")
             summaries.append(stream.summary(options.began_s))
             reporter.stream_finished(summaries[-1])
             if interrupted.is_set():

@@ -34,7 +34,7 @@ results of the same machine, clip and options are compared. docs/benchmarks.md t
 
 EPILOG = """\
 examples:
-  auflow bench                                       the demo clip, a minute
+  auflow bench                                       the demo clip, about two minutes
   auflow bench interview.avi --cores 1,2 --inline    pinned to one core and to two; also all stages in one process
   auflow bench interview.avi --only run --jobs 4     four copies at once
   auflow bench interview.avi --size 1280x720         the same clip in another size
@@ -74,7 +74,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     how.add_argument("--jobs", metavar="N[,N]", type=_numbers, default=(), help="also N copies of the clip at once")
     how.add_argument("--inline", action="store_true", help="also with all stages in one process")
     how.add_argument(
-        "--run-options", metavar="WORDS", default="", help="more options for `auflow run`, such as '--multi-face'"
+        "--run-options",
+        metavar="WORDS",
+        default="",
+        help="more options for `auflow run`, such as --run-options=--multi-face",
     )
     kept = parser.add_argument_group("where results go")
     kept.add_argument("--json", metavar="FILE", type=Path, help="write the results to FILE as well")

@@ -191,6 +191,25 @@ def test_ctrl_c_writes_what_is_finished(bench: Bench, monkeypatch: pytest.Monkey
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_fault_in_a_stage_ends_its_input_with_the_code_for_stages(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = bench.stages.clnf.process
+
+    def process(frame: Frame, detect) -> tuple[FaceFit, ...]:
+        if frame.index == 2 and bench.log.count("reset") == 1:
+            raise RuntimeError("parsing error")
+        return plain(frame, detect)
+
+    monkeypatch.setattr(bench.stages.clnf, "process", process)
+    first, second = bench.run(bench.images("a", 3), bench.images("b", 2))
+    assert first.exit_code == StageError.exit_code
+    assert first.error == f"a stage failed at frame 2 of {bench.folder / 'a'}: RuntimeError: parsing error"
+    assert (second.frames, second.error) == (2, None)
+    assert bench.outputs() == ["b.csv"]
+    assert "Traceback" in bench.words.getvalue()
+
+
 def test_second_ctrl_c_ends_at_once_and_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_at(bench, monkeypatch, 3, times=2)
     with pytest.raises(KeyboardInterrupt):

@@ -189,6 +189,17 @@ def test_a_damaged_cache_is_compiled_anew(
     assert again(folder, log) == []
 
 
+def test_code_that_changed_is_damage_though_it_can_be_read(folder: Path) -> None:
+    log: list[str] = []
+    again(folder, log)
+    code = folder / "clnf_12" / "f.1.nbc"
+    whole = code.read_bytes()
+    code.write_bytes(whole.replace(b"." * 10, bytes(10), 1))
+    assert pickle.loads(code.read_bytes()) != PAYLOAD
+    assert again(folder, log) == ["f"]
+    assert code.read_bytes() == whole
+
+
 def test_a_torn_file_that_came_later_counts_too(folder: Path) -> None:
     log: list[str] = []
     again(folder, log)
