@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from auflow.errors import ModelError
 from auflow.models.types import Convolution, FullyConnected, MaxPooling, Relu, Validator, ValidatorView
 from auflow.stages.clnf import validator_kernels as kernels
+from auflow.stages.clnf.fit_kernels import nearest_view
 
 __all__ = ["LandmarkValidator", "PackedLayer", "PackedView", "pack_convolution", "pack_view"]
 
@@ -27,7 +28,7 @@ class LandmarkValidator:
 
     def view_index(self, params_global: Floats) -> int:
         """The view nearest to the head's rotation."""
-        return int(kernels.nearest_view(self._orientations_rad, params_global))
+        return int(nearest_view(self._orientations_rad, params_global))
 
     def check(self, gray: Floats, landmarks_px: Floats, params_global: Floats) -> float:
         """Confidence in landmarks_px (136,) on gray (h, w): the centre of the likeliest of the CNN's bins, 0 to 1."""

@@ -27,20 +27,6 @@ _MASK = (1 << _FRACTION_BITS) - 1
 
 
 @njit(cache=True, nogil=True)
-def nearest_view(orientations_rad, params_global):
-    """The row of orientations_rad (v, 3) f64 nearest to the head's rotation."""
-    nearest, least = 0, np.inf
-    for view in range(orientations_rad.shape[0]):
-        total = 0.0
-        for axis in range(3):
-            away = orientations_rad[view, axis] - params_global[1 + axis]
-            total += away * away
-        if total < least:
-            nearest, least = view, total
-    return nearest
-
-
-@njit(cache=True, nogil=True)
 def region(height, width, points):
     """Left, top, width and height of the part of a picture around the points (2n), cut at whole pixels."""
     n = points.size // 2
