@@ -21,7 +21,7 @@ def padded(count: int) -> int:
 
 
 def aligned(shape: int | tuple[int, ...], dtype: type[ScalarT]) -> NDArray[ScalarT]:
-    """Zeros that begin at a cache line. A vector that crosses one costs twice: 30 % of the kernels' time."""
+    """Zeros that begin at a cache line. A vector that crosses one is loaded in two pieces."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(size + _LINE_BYTES, np.uint8)
     start = -memory.ctypes.data % _LINE_BYTES

@@ -3,7 +3,7 @@
 A CCNF joins the neurons' answers r of all places of a window by x = inv(2 (A I + sum_k beta_k S_k)) r, where A is the
 sum of the alphas. The S_k couple places at fixed distances, so a product with the matrix is a handful of shifted sums,
 and A is so large that the matrix is close to its diagonal (condition 1.5 to 2.3 in OpenFace's models). Ten steps of
-Chebyshev's iteration give float32's last digits, from 50 kB in the first-level cache; the inverses of one face's
+Chebyshev's iteration give float32's last digits, from 50 kB in the nearest caches; the inverses of one face's
 points are 2 MB a scale, and took half a second to compute.
 
 Arithmetic only; `patch_experts.py` packs the numbers. LANES landmarks are worked on side by side: element
@@ -31,8 +31,8 @@ _LANE = np.uint64(LANES)
 _ROW = np.uint64(STRIDE)
 _FAR, _FARTHER = np.uint64(REACH - 1), np.uint64(REACH)
 
-# The helpers take whole arrays and places in them instead of slices, which cost as much as their work; and places are
-# unsigned, since a test for negative ones would stand in the way of vectors.
+# The helpers take whole arrays and places in them, since slices cost a quarter of the time; and places are unsigned,
+# so that no test for negative ones is left in.
 
 
 @njit(cache=True, nogil=True, fastmath=CONTRACT)
