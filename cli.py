@@ -23,6 +23,7 @@ first steps:
   auflow models fetch --accept-license    get OpenFace's model files (for research, see its licence)
   auflow run interview.mp4                write interview.csv to this folder
   auflow plot interview.csv               draw its AU intensities to interview.png
+  auflow serve serve.toml                 run cameras day and night; `auflow ctl status` tells how it goes
   auflow validate openface.csv ours.csv   compare two results, column group by column group
 
 `auflow COMMAND --help` tells more about each."""
@@ -79,8 +80,12 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from auflow.benchmarks.command import add_parser as add_bench_parser
+    from auflow.live.command import add_parser as add_listen_parser
+    from auflow.live.keys_command import add_parser as add_keys_parser
     from auflow.models.commands import add_parser as add_models_parser
     from auflow.run_command import add_parser as add_run_parser
+    from auflow.serve.command import add_parser as add_serve_parser
+    from auflow.serve.ctl_command import add_parser as add_ctl_parser
     from auflow.validation.command import add_parser as add_validate_parser
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -89,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(handler=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run_parser(commands)
+    add_serve_parser(commands)
+    add_ctl_parser(commands)
     add_models_parser(commands)
     plot = commands.add_parser(
         "plot",
@@ -101,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("-o", "--output", metavar="PNG", type=Path, help="default: the CSV's name with .png, beside it")
     plot.set_defaults(handler=_plot)
     add_validate_parser(commands)
+    add_listen_parser(commands)
+    add_keys_parser(commands)
     add_bench_parser(commands)
     return parser
 

@@ -53,6 +53,9 @@ class StreamSummary:
     exit_code: int = 0  # of that error
     statistics: StreamStatistics = field(default_factory=StreamStatistics)
     first_result_s: float | None = None  # from the run's begin until the first frame had passed the AU stage
+    failed_frames: int = 0  # of `frames`: ended a worker twice, so that no stage looked at them
+    dropped_frames: int = 0  # have no row
+    restarts: int = 0  # of the workers, while they were at this input
 
 
 class Reporter(Protocol):

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -36,7 +37,8 @@ examples:
   auflow run interview.mp4 --overlay                also interview.overlay.mp4 with what was found drawn in
 
 A script for OpenFace's FeatureExtraction needs one word changed: `auflow run -f a.avi -out_dir results -aus -pose`.
-Ctrl-C stops at the picture in hand; the rows so far are in NAME.partial.csv.
+Ctrl-C stops at the picture in hand; the rows so far are in NAME.partial.csv. A process that crashes is started again;
+when all were killed, the same command with --resume goes on.
 exit codes: 0 all written, 2 wrong usage or an input that cannot be read, 3 output cannot be written,
             4 model files missing or damaged, 5 a stage failed, 130 interrupted"""
 
@@ -143,6 +145,10 @@ def _add_how(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how to run")
     how.add_argument("--inline", action="store_true", help="one process instead of one per stage: same CSV")
     how.add_argument("--jobs", metavar="N", type=_positive, help="inputs worked on at the same time (default: by CPUs)")
+    how.add_argument(
+        "--resume", action="store_true", help="go on after a crash: inputs that are finished are left alone, one that"
+        " was interrupted goes on from its last checkpoint",
+    )  # fmt: skip
     how.add_argument("--quiet", "-q", action="store_true", help="no progress and no summary; errors are still told")
 
 
@@ -198,6 +204,8 @@ def _run(parsed: argparse.Namespace) -> int:
         stack.callback(reporter.close)
         if warning:
             reporter.warning(warning)
+        if options.resume:
+            options = _without_finished(options, reporter)
         if not kernels_are_ready(options.settings.model):
             reporter.note(COMPILING)
         if options.summary is None:
@@ -227,6 +235,8 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         raise UsageError(
             "nothing to run on: give a video, an image or a folder of images; `auflow run --help` has examples"
         )
+    if parsed.resume and parsed.inline:
+        raise UsageError("--resume and --inline do not go together: checkpoints are made by the separate processes")
     settings = _settings(parsed)
     if parsed.images:
         from auflow.stages.decode import expand_pictures
@@ -243,6 +253,7 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         models_root=store.default_root(),
         settings=settings,
         inline=parsed.inline,
+        resume=parsed.resume,
         jobs=parsed.jobs or min(len(inputs), _available_cpus()),
         quiet=parsed.quiet,
         summary=parsed.summary,
@@ -254,6 +265,31 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     if options.summary is not None:
         _prepare_folder(options.summary.resolve().parent, "--summary")
     return options
+
+
+def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:
+    """The run without the inputs whose results are there: a CSV has its name only when it is complete."""
+    from auflow.options import output_path
+    from auflow.stages.sink.columns import Layout
+    from auflow.stages.sink.paths import work_path
+
+    header = f"{Layout.of(options.settings).header()}\n".encode()
+    left = []
+    for path in options.inputs:
+        output = output_path(options, path)
+        if work_path(output).is_dir() or not _begins_with(output, header):
+            left.append(path)
+        else:
+            reporter.note(f"{path}: {output} is there already")
+    return replace(options, inputs=tuple(left), jobs=max(1, min(options.jobs, len(left))))
+
+
+def _begins_with(path: Path, header: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+    except OSError:
+        return False
 
 
 def _settings(parsed: argparse.Namespace) -> StageSettings:

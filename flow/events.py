@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from auflow.flow.topology import Worker
 from auflow.report import StreamSummary
 from auflow.stages.records import SourceInfo
 from auflow.transport import messages as m
@@ -15,10 +16,11 @@ __all__ = [
     "Event",
     "Exited",
     "Finished",
+    "Fork",
     "Interrupted",
     "Kill",
     "NurseryEnded",
-    "RemoveRunDir",
+    "ResetRing",
     "Send",
     "Started",
     "Tick",
@@ -61,9 +63,12 @@ WorkerMessage: TypeAlias = (
     m.Connected
     | m.Ready
     | m.Beat
+    | m.Note
+    | m.SourceChanged
     | m.StreamOpened
     | m.StreamRefused
     | m.StreamDecoded
+    | m.StreamProgress
     | m.StreamWritten
     | m.StreamFailed
     | m.Fault
@@ -79,7 +84,22 @@ class Send:
     """Give a worker an order."""
 
     worker: str
-    order: m.Assign | m.Drain | m.Skip | m.Exit
+    order: m.Assign | m.Drain | m.Pause | m.Skip | m.Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Have a worker made."""
+
+    worker: Worker
+    incarnation: int  # of its group
+
+
+@dataclass(frozen=True, slots=True)
+class ResetRing:
+    """Nobody of a lane is alive: all its slots are free."""
+
+    lane: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +107,6 @@ class Kill:
     """SIGKILL a worker."""
 
     worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveRunDir:
-    """Everyone is connected: the socket files are not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +138,4 @@ class Warn:
     text: str
 
 
-Action: TypeAlias = Send | Kill | RemoveRunDir | Started | Advanced | Finished | Warn
+Action: TypeAlias = Send | Fork | Kill | ResetRing | Started | Advanced | Finished | Warn

@@ -86,6 +86,7 @@ class Nursery:
         self._never_born: list[WorkerExit] = []
         self._kill_until_s = float("inf")
         self._used = False
+        self.born: dict[str, int] = {}  # process numbers of the workers that are alive
         self.open = True  # False once it is gone
 
     def __enter__(self) -> Self:
@@ -145,7 +146,9 @@ class Nursery:
             answer = json.loads(line)
             if "born" in answer:
                 self._under_way.popleft()
+                self.born[answer["born"]] = answer["pid"]
             else:
+                self.born.pop(answer["exited"], None)
                 found.append(WorkerExit(answer["exited"], answer["code"]))
                 self._kill_until_s = float("inf")
         if is_there:

@@ -121,7 +121,7 @@ class _Nursery:
         if pid == 0:
             self._become(config)
         self._children[pid] = name
-        self._answer(born=name)
+        self._answer(born=name, pid=pid)
         if config.worker.role in _HEAVY:
             _let_go_of_code()
 

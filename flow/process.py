@@ -6,6 +6,7 @@ A role's loop runs until `Leave` comes out of `Shell.wait`.
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -20,7 +21,8 @@ import zmq
 from auflow.errors import AuflowError
 from auflow.flow.topology import CONTROL, Role, WorkerConfig
 from auflow.transport import messages as m
-from auflow.transport.codec import decode, encode
+from auflow.transport.codec import encode
+from auflow.transport.edge import decode_or_drop
 from auflow.transport.faults import PeerGoneError, TransportError
 from auflow.transport.link import DealerLink, new_context
 from auflow.transport.ring import FrameRing, Owner, Slot
@@ -28,11 +30,12 @@ from auflow.transport.rundir import endpoint
 
 __all__ = ["BEAT_S", "Leave", "Order", "Shell", "WorkerRole", "slot_of"]
 
-Order: TypeAlias = m.Assign | m.Drain | m.Skip
+Order: TypeAlias = m.Assign | m.Drain | m.Pause | m.Skip
 
 BEAT_S = 0.25
 CONNECT_S = 60.0
 GOODBYE_S = 2.0
+COMPLAIN_EVERY_S = 10.0
 
 
 class Leave(Exception):
@@ -57,10 +60,13 @@ class Shell:
         self.frames = 0  # of this stream
         role = config.worker.role
         lanes = range(config.lanes) if role is Role.DETECT else (config.number,)
-        self._rings = {lane: FrameRing(fd, Owner[role.name]) for lane, fd in zip(lanes, config.ring_fds, strict=True)}
+        rings = zip(lanes, config.ring_fds, strict=role is not Role.BUS)  # the bus sees no pixels
+        self._rings = {lane: FrameRing(fd, Owner[role.name]) for lane, fd in rings}
         self._noted = (-1, -1)
-        self._control = DealerLink(self.context, self.endpoint(CONTROL), self.name)
+        self._control = DealerLink(self.context, self.endpoint(CONTROL), f"{self.name}/{config.incarnation}")
         self._next_beat_s = 0.0
+        self._complain_from_s = 0.0
+        self.refused = 0  # messages that were none
 
     @property
     def ring(self) -> FrameRing:
@@ -84,8 +90,18 @@ class Shell:
         self._noted = (stream, frame)
         (ring or self.ring).mark(stream, frame)
 
-    def wait(self, sockets: Sequence[zmq.Socket[bytes]], timeout_s: float = BEAT_S) -> None:
+    def complain(self, text: str) -> None:
+        """Count a message that is none, and tell of the first in a while."""
+        self.refused += 1
+        now = time.monotonic()
+        if now >= self._complain_from_s:
+            self._complain_from_s = now + COMPLAIN_EVERY_S
+            self.tell(m.Note(self.name, self.stream, f"{self.name} dropped a message ({self.refused} so far): {text}"))
+
+    def wait(self, sockets: Sequence[zmq.Socket[bytes] | int], timeout_s: float = BEAT_S) -> None:
         """Wait until one of `sockets` has a message, an order came or the time is over; then beat when it is due.
+
+        A descriptor that is readable counts like a socket.
 
         Raises
         ------
@@ -104,17 +120,18 @@ class Shell:
 
     def _take_orders(self) -> None:
         while (payload := self._control.receive()) is not None:
-            order = decode(payload)
+            order = decode_or_drop(payload, self.complain)
             if isinstance(order, m.Exit):
                 raise Leave
-            if not isinstance(order, Order):
-                raise TransportError(f"{self.name}: expected an order, got {type(order).__name__}")
-            self.orders.append(order)
+            if isinstance(order, Order):
+                self.orders.append(order)
+            elif order is not None:
+                self.complain(f"expected an order, got {type(order).__name__}")
 
     def beat(self, now_s: float) -> None:
         """Tell the orchestrator that the work loop is alive and how far it is."""
         self._next_beat_s = now_s + BEAT_S
-        self.tell(m.Beat(self.name, self.progress, self.stream, self.frames))
+        self.tell(m.Beat(self.name, self.progress, self.stream, self.frames, self.refused))
 
     def connect(self, sockets: Sequence[zmq.Socket[bytes]]) -> None:
         """Wait until every one of `sockets`, and the line to the orchestrator, has its peer."""
@@ -136,8 +153,10 @@ class Shell:
             self.tell(m.Fault(self.name, type(error).__name__, text, trace, *self._noted))
             while time.monotonic() < deadline_s:
                 self.wait(())
-        except (Leave, PeerGoneError):
-            return  # it knows, or is gone itself
+        except Leave:
+            return  # it knows
+        except PeerGoneError:
+            sys.stderr.write(f"{self.name}: {trace}")  # nobody is there to be told
 
     def close(self) -> None:
         """Close the line to the orchestrator and the context."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.flow.job import StreamJob
 from auflow.flow.process import BEAT_S, Shell, WorkerRole, slot_of
 from auflow.flow.topology import WINDOW, Role, edge_name
-from auflow.stages.records import Frame, SourceInfo
+from auflow.stages.records import FaceFit, Frame, SourceInfo, blank_fit
+from auflow.stages.settings import StageSettings
 from auflow.transport import messages as m
 from auflow.transport.edge import EdgeReceiver, EdgeSender, FrameT
 from auflow.transport.faults import TransportError
@@ -30,20 +31,25 @@ OutT = TypeVar("OutT", bound=m.FitReady | m.AuReady)
 
 
 class PassingRole(WorkerRole, Generic[FrameT, OutT]):
-    """Takes frames from one edge, works on each, and passes it on over the next."""
+    """Takes frames from one edge, works on each, and passes it on over the next. Each stream has a stage of its own."""
 
     has_kernels = True
     upstream: ClassVar[Role]
     kind: ClassVar[type]
+    next_owner: ClassVar[Owner]
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         lane, role = shell.config.number, Role(shell.config.role)
         self._out = RouterLink(shell.context, shell.endpoint(edge_name(role, lane)))
-        self._sender: EdgeSender[OutT] = EdgeSender(self._out, f"from {shell.name}")
+        self._sender: EdgeSender[OutT] = EdgeSender(self._out, f"from {shell.name}", shell.complain)
         self._in = DealerLink(shell.context, shell.endpoint(edge_name(self.upstream, lane)), shell.name)
-        self._receiver: EdgeReceiver[FrameT] = EdgeReceiver(self._in, f"to {shell.name}", WINDOW[role], self.kind)
-        self._streaming = False
+        self._receiver: EdgeReceiver[FrameT] = EdgeReceiver(
+            self._in, f"to {shell.name}", WINDOW[role], self.kind, shell.complain
+        )
+        self._stages: dict[int, Any] = {}  # of the streams that are open
+        self._jobs: dict[int, StreamJob] = {}
+        self._idle: dict[StageSettings, Any] = {}  # stages of streams that have ended
 
     def connect(self) -> None:
         """Greet upstream, await the greeting of downstream."""
@@ -53,47 +59,85 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
             self.shell.wait((self._out.socket,))
             self._sender.pump()
 
+    def setup(self) -> None:
+        """Load the models, by making the first stage."""
+        settings = self.shell.config.settings
+        self._idle[settings] = self.make_stage(settings)
+
     def step(self) -> None:
         """Take one message from upstream if its result can go downstream."""
-        can_take = self._sender.credit > 0 and (self._streaming or self._sender.can_start)
+        can_take = self._sender.credit > 0 and (bool(self._stages) or self._sender.can_start)
         self.shell.wait((self._in.socket, self._out.socket) if can_take else (self._out.socket,))
         self._sender.pump()
         record = self._receiver.receive() if can_take else None
-        if record is None:
-            return
         if isinstance(record, m.StreamStart):
-            self.shell.stream, self.shell.frames, self._streaming = record.stream, 0, True
-            self.shell.note(record.stream, 0)
-            self.reset(record.info)
-            self._sender.start(record)
+            self._start(record)
+        elif isinstance(record, m.Snapshot):
+            self._sender.snapshot(self.add_to(record, self._stages[record.stream].snapshot()))
         elif isinstance(record, m.StreamEnd):
-            self._streaming = False
-            self._sender.end(self.finish(record))
-            self._receiver.acknowledge()
-        else:
+            self._end(record)
+        elif record is not None:
             self._pass_on(record)
+
+    def _start(self, start: m.StreamStart) -> None:
+        stream, job = start.stream, StreamJob.from_json(start.job)
+        self.shell.stream, self.shell.frames = stream, start.resume.frames if start.resume else 0
+        self.shell.note(stream, 0)
+        if stream not in self._stages:
+            self._jobs[stream] = job
+            self._stages[stream] = self._idle.pop(job.settings, None) or self.make_stage(job.settings)
+            self.reset(self._stages[stream], start.info)
+            if start.resume is not None:
+                self._stages[stream].restore(self.state_of(start.resume))
+        while not self._sender.can_start:  # a live stream may come while two others end
+            self.shell.wait((self._out.socket,))
+            self._sender.pump()
+        self._sender.start(start)
+
+    def _end(self, end: m.StreamEnd) -> None:
+        self.shell.stream = end.stream
+        self.shell.note(end.stream, 0)  # what follows is about no frame
+        stage = self._stages[end.stream]
+        self._sender.end(self.finish(stage, self._jobs[end.stream], end))
+        self._receiver.acknowledge()
+        if end.last:
+            job = self._jobs.pop(end.stream)
+            self._idle = {job.settings: self._stages.pop(end.stream)}  # one is enough: memory
 
     def _pass_on(self, record: FrameT) -> None:
         ready: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
         slot, ring = slot_of(ready), self.shell.ring
+        self.shell.stream = ready.stream
         self.shell.note(ready.stream, ready.index)
         pixels = ring.array(slot, ready.height_px, ready.width_px)
-        out = self.work(Frame(ready.index, ready.timestamp_s, pixels), record)
-        ring.hand_over(slot, Owner.AU if self.shell.config.role == Role.CLNF else Owner.SINK)
+        out = self.work(self._stages[ready.stream], Frame(ready.index, ready.timestamp_s, pixels), record)
+        ring.hand_over(slot, self.next_owner)
         self._sender.send(out)
         self._receiver.done()
-        self.shell.frames += 1
+        self.shell.frames = ready.index
         self.shell.progress += 1
 
     @abstractmethod
-    def reset(self, info: SourceInfo) -> None:
+    def make_stage(self, settings: StageSettings) -> Any:
+        """A stage for one stream."""
+
+    @abstractmethod
+    def reset(self, stage: Any, info: SourceInfo) -> None:
         """Forget the stream before; `info` is of the next."""
 
     @abstractmethod
-    def work(self, frame: Frame, record: FrameT) -> OutT:
+    def work(self, stage: Any, frame: Frame, record: FrameT) -> OutT:
         """The stage's work on one frame."""
 
-    def finish(self, end: m.StreamEnd) -> m.StreamEnd:
+    @abstractmethod
+    def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
+        """The marker to pass on, with the state of this stage."""
+
+    @abstractmethod
+    def state_of(self, state: m.StreamState) -> bytes:
+        """This stage's part of a checkpoint."""
+
+    def finish(self, _stage: Any, _job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
         """The end to pass on."""
         return end
 
@@ -108,30 +152,39 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
 
     upstream = Role.DECODE
     kind = m.FrameReady
+    next_owner = Owner.AU
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         detectors = [shell.endpoint(edge_name(Role.DETECT, number)) for number in range(shell.config.detectors)]
-        self._detection = DetectClient(shell.context, detectors, shell.name)
-        self._stage: Any = None
+        self._detection = DetectClient(shell.context, detectors, shell.name, complain=shell.complain)
 
-    def connect(self) -> None:
-        """Greet the detection workers too."""
-        self.shell.connect(self._detection.sockets)
-        self._detection.open()
-        super().connect()
+    def make_stage(self, settings: StageSettings) -> Any:
+        """A landmark fitter."""
+        return self.kit.make_clnf(self.shell.config.models, settings)
 
-    def setup(self) -> None:
-        """Load the models."""
-        self._stage = self.kit.make_clnf(self.shell.config.models, self.shell.config.settings)
-
-    def reset(self, info: SourceInfo) -> None:
+    def reset(self, stage: Any, info: SourceInfo) -> None:
         """Forget the faces."""
-        self._stage.reset(info)
+        stage.reset(info)
 
-    def work(self, frame: Frame, record: m.FrameReady) -> m.FitReady:
+    def work(self, stage: Any, frame: Frame, record: m.FrameReady) -> m.FitReady:
         """Fit the frame's faces."""
-        return m.FitReady(record, self._stage.process(frame, self._detector(record)))
+        if record.failed:
+            return m.FitReady(record, self._no_face(frame, self._jobs[record.stream].settings))
+        return m.FitReady(record, stage.process(frame, self._detector(record)))
+
+    @staticmethod
+    def _no_face(frame: Frame, settings: StageSettings) -> tuple[FaceFit, ...]:
+        # A stream of one face has a row for each frame.
+        return (blank_fit(frame.index, frame.timestamp_s),) if settings.faces == "widest" else ()
+
+    def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
+        """With the state of the fitter."""
+        return dataclasses.replace(snapshot, clnf=state)
+
+    def state_of(self, state: m.StreamState) -> bytes:
+        """The fitter's."""
+        return state.clnf
 
     def _detector(self, frame: m.FrameReady) -> Callable[[], NDArray[np.float32]]:
         request = m.DetectRequest(self.shell.config.number, frame)
@@ -142,7 +195,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
             while (answer := self._detection.receive(request)) is None:
                 if time.monotonic() > deadline_s:
                     raise TransportError(f"detection: expected an answer within {ANSWER_S:.0f} s, got none")
-                self.shell.wait(self._detection.sockets)
+                self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
             return answer.boxes
 
         return detect
@@ -158,28 +211,36 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
 
     upstream = Role.CLNF
     kind = m.FitReady
+    next_owner = Owner.SINK
 
-    def __init__(self, shell: Shell) -> None:
-        super().__init__(shell)
-        self._stage: Any = None
+    def make_stage(self, settings: StageSettings) -> Any:
+        """An AU predictor."""
+        return self.kit.make_au(self.shell.config.models, settings)
 
-    def setup(self) -> None:
-        """Load the models."""
-        self._stage = self.kit.make_au(self.shell.config.models, self.shell.config.settings)
-
-    def reset(self, info: SourceInfo) -> None:
+    def reset(self, stage: Any, _info: SourceInfo) -> None:
         """Forget the running medians."""
-        self._stage.reset()
+        stage.reset()
 
-    def work(self, frame: Frame, record: m.FitReady) -> m.AuReady:
+    def work(self, stage: Any, frame: Frame, record: m.FitReady) -> m.AuReady:
         """The online values of the frame."""
-        return m.AuReady(record.frame, record.fits, tuple(self._stage.process(frame, fit) for fit in record.fits))
+        return m.AuReady(record.frame, record.fits, tuple(stage.process(frame, fit) for fit in record.fits))
 
-    def finish(self, end: m.StreamEnd) -> m.StreamEnd:
+    def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
+        """With the medians and the series."""
+        return dataclasses.replace(snapshot, au=state)
+
+    def state_of(self, state: m.StreamState) -> bytes:
+        """The predictor's."""
+        return state.au
+
+    def finish(self, stage: Any, job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
         """Add the table of the offline pass."""
-        if end.error is not None or (end.interrupted and end.frames == 0):
+        if end.error is not None or (end.interrupted and end.sent == 0) or not job.settings.keep_series:
             return end
-        return dataclasses.replace(end, table=self._stage.finish())
+        end = dataclasses.replace(end, table=stage.finish())
+        if not end.last:
+            stage.next_segment()
+        return end
 
 
 class DetectRole(WorkerRole):
@@ -187,16 +248,13 @@ class DetectRole(WorkerRole):
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
-        self._server = DetectServer(shell.context, shell.endpoint(edge_name(Role.DETECT, shell.config.number)))
-        self._early: deque[tuple[bytes, m.DetectRequest]] = deque()  # of a lane that is faster than another's start
+        self._server = DetectServer(
+            shell.context, shell.endpoint(edge_name(Role.DETECT, shell.config.number)), shell.complain
+        )
         self._detector: Any = None
 
     def connect(self) -> None:
-        """Wait for the greeting of every lane."""
-        while len(self._server.clients) < self.shell.config.lanes:
-            self.shell.wait((self._server.socket,))
-            if (request := self._server.receive()) is not None:
-                self._early.append(request)
+        """Nobody need be there: lanes come and go, and ask again when there was no answer."""
 
     def setup(self) -> None:
         """Load the networks."""
@@ -204,8 +262,8 @@ class DetectRole(WorkerRole):
 
     def step(self) -> None:
         """Answer one request."""
-        self.shell.wait((self._server.socket,), 0.0 if self._early else BEAT_S)
-        request = self._early.popleft() if self._early else self._server.receive()
+        self.shell.wait((self._server.socket,))
+        request = self._server.receive()
         if request is not None:
             self._answer(*request)
 
@@ -213,9 +271,13 @@ class DetectRole(WorkerRole):
         frame, ring = request.frame, self.shell.ring_of(request.lane)
         slot = slot_of(frame)
         self.shell.note(frame.stream, frame.index, ring)
-        boxes = self._detector.detect(ring.array(slot, frame.height_px, frame.width_px, owner=Owner.CLNF))
-        ring.check(slot, Owner.CLNF)  # nobody may have taken the pixels away meanwhile
-        self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
+        try:
+            boxes = self._detector.detect(ring.array(slot, frame.height_px, frame.width_px, owner=Owner.CLNF))
+            ring.check(slot, Owner.CLNF)
+        except TransportError as error:
+            self.shell.complain(str(error))  # the lane was started anew meanwhile: nobody waits for this answer
+        else:
+            self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
         self.shell.note(-1, -1, ring)
         self.shell.progress += 1
 

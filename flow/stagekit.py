@@ -7,31 +7,45 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from auflow import kernel_cache
 from auflow.flow.compilation import compile_kernels
+from auflow.flow.job import StreamJob
 from auflow.stages.records import SourceInfo
 from auflow.stages.settings import StageSettings
+from auflow.transport import messages as m
 
 if TYPE_CHECKING:
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
     from auflow.stages.decode import Source
+    from auflow.stages.decode.live import LiveReader
     from auflow.stages.detect import MtcnnDetector
     from auflow.stages.sink import ResultSink
+    from auflow.stages.sink.jsonl import JsonLinesSink
+    from auflow.stages.sink.live import LiveSink
 
 __all__ = [
     "ensure_kernels",
+    "keep_picture",
     "make_au",
     "make_clnf",
     "make_detector",
+    "make_jsonl",
+    "make_live_sink",
     "make_sink",
+    "open_live",
     "open_source",
     "preload",
     "prepare",
+    "read_checkpoint",
 ]
 
 _MODULES = {"decode": "decode", "detect": "detect.mtcnn", "clnf": "clnf", "au": "au", "sink": "sink.result"}
@@ -95,8 +109,61 @@ def make_au(models_root: Path, settings: StageSettings) -> AuStage:
     return _made.pop("au", None) or AuStage(models_root, settings)
 
 
-def make_sink(output: Path, settings: StageSettings, info: SourceInfo) -> ResultSink:
-    """Where the results of one stream go."""
+def make_sink(job: StreamJob, info: SourceInfo, resume: bytes | None) -> ResultSink:
+    """Where the results of one file go, from the checkpoint's sink part `resume` on."""
     from auflow.stages.sink import ResultSink
+    from auflow.stages.sink.checkpoint import identity_of
 
-    return ResultSink(output, settings, info)
+    identity = identity_of(job.source, job.settings, Path(job.models_root))
+    return ResultSink(Path(job.output), job.settings, info, resume, identity=identity)
+
+
+def make_live_sink(job: StreamJob, info: SourceInfo, output: str, resume: bytes | None) -> LiveSink:
+    """Where the CSV (none: "") and the checkpoints of one segment of a live stream go."""
+    from auflow.stages.sink.checkpoint import identity_of
+    from auflow.stages.sink.live import LiveSink
+
+    identity = identity_of(job.source, job.settings, Path(job.models_root))
+    path = Path(output) if output else None
+    return LiveSink(Path(job.state), path, job.settings, info, identity, resume)
+
+
+def make_jsonl(path: str) -> JsonLinesSink:
+    """A file of JSON lines."""
+    from auflow.stages.sink.jsonl import JsonLinesSink
+
+    return JsonLinesSink(Path(path))
+
+
+def read_checkpoint(job: StreamJob) -> m.StreamState | str | None:
+    """The place from which a stream goes on; None where there is none, or why the one that is there will not do."""
+    from auflow.stages.sink.checkpoint import identity_of, read_checkpoint
+    from auflow.stages.sink.paths import work_path
+
+    if not work_path(Path(job.state)).is_dir():
+        return None
+    found = read_checkpoint(Path(job.state), identity_of(job.source, job.settings, Path(job.models_root)))
+    if isinstance(found, str):
+        return f"{job.name}: begins anew: {found}"
+    states = found.states
+    return m.StreamState(found.frames, states["clnf"], states["au"], found.sink, found.extra)
+
+
+def keep_picture(job: StreamJob, index: int, pixels: NDArray[np.uint8]) -> Path:
+    """Write a frame that ended workers as a PNG beside the output; the path of it."""
+    import cv2
+
+    folder = Path(job.output).with_name(Path(job.output).name.removesuffix(".csv") + "_quarantine")
+    path = folder / f"frame_{index:06d}.png"
+    with suppress(OSError):  # the picture is a help, no result
+        folder.mkdir(exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    return path
+
+
+def open_live(job: StreamJob, first_index: int) -> LiveReader:
+    """The reader of a live source; not started."""
+    from auflow.stages.decode.live import LiveReader, LiveSpec
+
+    assert job.live is not None
+    return LiveReader(LiveSpec(**job.live.spec), first_index=first_index)

@@ -1,7 +1,8 @@
 """Which processes a run has, what they are called and how they are joined.
 
 A lane is one decode, one CLNF, one AU and one sink worker around one frame ring; all lanes share the detection
-workers. One lane works on one input after the other.
+workers. A lane works on one file after the other, or on several live streams at once. Its four workers live and die
+together: what one of them knows means nothing to a new neighbour.
 
     decode-0 ==> clnf-0 ==> au-0 ==> sink-0        ==>  frames, upstream binds, downstream grants credit
        ^           |                    |
@@ -12,14 +13,29 @@ workers. One lane works on one input after the other.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from auflow.flow.job import settings_from, with_tuples
 from auflow.options import RunOptions
 from auflow.stages.settings import StageSettings
 
-__all__ = ["CONTROL", "Role", "Topology", "Worker", "WorkerConfig", "edge_name", "plan", "released_name"]
+__all__ = [
+    "CONTROL",
+    "BusAddress",
+    "Role",
+    "Topology",
+    "Worker",
+    "WorkerConfig",
+    "birth_order",
+    "bus_name",
+    "edge_name",
+    "group_name",
+    "plan",
+    "released_name",
+]
 
 CONTROL = "control"
 RING_SLOTS = 10  # one in each of the four stages and what the windows hold; more only lets decode run further ahead
@@ -35,6 +51,7 @@ class Role(StrEnum):
     CLNF = "clnf"
     AU = "au"
     SINK = "sink"
+    BUS = "bus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +73,27 @@ class Topology:
 
     lanes: int
     detectors: int
+    bus: bool = False
 
-    def workers(self) -> tuple[Worker, ...]:
-        """All workers in the order of their birth: those for which the nursery has to load much come last."""
-        lanes = range(self.lanes)
-        return (
-            *(Worker(Role.DETECT, number) for number in range(self.detectors)),
-            *(Worker(Role.DECODE, lane) for lane in lanes),
-            *(Worker(Role.SINK, lane) for lane in lanes),
-            *(Worker(Role.AU, lane) for lane in lanes),
-            *(Worker(Role.CLNF, lane) for lane in lanes),
-        )
+    def groups(self) -> dict[str, tuple[Worker, ...]]:
+        """The workers that live and die together, by the name of their group."""
+        groups = {group_name(Role.DETECT, number): (Worker(Role.DETECT, number),) for number in range(self.detectors)}
+        groups |= {group_name(Role.BUS, 0): (Worker(Role.BUS, 0),)} if self.bus else {}
+        lane_roles = (Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
+        for lane in range(self.lanes):
+            groups[group_name(Role.CLNF, lane)] = tuple(Worker(role, lane) for role in lane_roles)
+        return groups
+
+
+def group_name(role: Role, number: int) -> str:
+    """The group of a worker: its lane; detection workers and the bus are each one of their own."""
+    return f"{role}-{number}" if role in (Role.DETECT, Role.BUS) else f"lane-{number}"
+
+
+def birth_order(workers: Iterable[Worker]) -> list[Worker]:
+    """In the order of their birth: those for which the nursery has to load much come last."""
+    order = (Role.DETECT, Role.BUS, Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
+    return sorted(workers, key=lambda worker: (order.index(worker.role), worker.number))
 
 
 def plan(options: RunOptions) -> Topology:
@@ -85,6 +112,19 @@ def released_name(lane: int) -> str:
     return f"released-{lane}"
 
 
+def bus_name() -> str:
+    """The socket at which the bus takes what the sinks publish."""
+    return "bus"
+
+
+@dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where subscribers find the results of live streams."""
+
+    address: str  # of ZeroMQ
+    keys_dir: str  # of CurveZMQ; "" for none
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """All that a worker process is told at its birth; whoever makes it fills in the descriptors."""
@@ -99,6 +139,8 @@ class WorkerConfig:
     models_root: str
     settings: StageSettings
     kit: str  # module that makes the stages
+    incarnation: int = 0  # of its group: how often that was started before
+    bus: BusAddress | None = None  # where live results go, None where there is no bus
 
     def to_json(self) -> str:
         """One line."""
@@ -108,10 +150,8 @@ class WorkerConfig:
     def from_json(cls, text: str) -> WorkerConfig:
         """Back from `to_json`."""
         fields = json.loads(text)
-        settings = fields["settings"]
-        for name in ("camera", "columns"):  # JSON knows no tuples
-            settings[name] = None if settings[name] is None else tuple(settings[name])
-        return cls(**{**fields, "ring_fds": tuple(fields["ring_fds"]), "settings": StageSettings(**settings)})
+        settings, bus = settings_from(fields.pop("settings")), fields.pop("bus")
+        return cls(**with_tuples(fields), settings=settings, bus=None if bus is None else BusAddress(**bus))
 
     @property
     def worker(self) -> Worker:

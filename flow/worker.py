@@ -51,7 +51,7 @@ def prepare_process(*, dies_with_parent: bool, name: str = "") -> None:
 
 def import_roles() -> None:
     """Import what all workers need. It takes a while and loads native libraries."""
-    from auflow.flow import roles_ends, roles_stages  # noqa: F401
+    from auflow.flow import role_decode, role_sink, roles_stages  # noqa: F401
 
 
 def work(config: WorkerConfig) -> int:
@@ -90,7 +90,9 @@ def leave(code: int) -> None:
 
 def _make_role(shell: Shell) -> WorkerRole:
     """The work loop for the role in the shell's configuration."""
-    from auflow.flow.roles_ends import DecodeRole, SinkRole
+    from auflow.flow.role_bus import BusRole
+    from auflow.flow.role_decode import DecodeRole
+    from auflow.flow.role_sink import SinkRole
     from auflow.flow.roles_stages import AuRole, ClnfRole, DetectRole
 
     kinds: dict[Role, type[WorkerRole]] = {
@@ -99,6 +101,7 @@ def _make_role(shell: Shell) -> WorkerRole:
         Role.CLNF: ClnfRole,
         Role.AU: AuRole,
         Role.SINK: SinkRole,
+        Role.BUS: BusRole,
     }
     return kinds[shell.config.worker.role](shell)
 

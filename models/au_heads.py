@@ -9,12 +9,22 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.errors import ModelError
 from auflow.models.arrays import ArrayReader
+from auflow.models.menu import menu_target
 from auflow.models.store import originals
-from auflow.models.text import read_text
+from auflow.models.text import damaged, read_text
 
-__all__ = ["FEATURES", "PREDICTORS", "AuHead", "AuHeads", "HeadSet", "load_au_heads", "read_au_head", "read_au_list"]
+__all__ = [
+    "FEATURES",
+    "PREDICTORS",
+    "AuHead",
+    "AuHeads",
+    "HeadSet",
+    "load_au_heads",
+    "pack_heads",
+    "read_au_head",
+    "read_au_list",
+]
 
 F64: TypeAlias = NDArray[np.float64]
 Kind: TypeAlias = Literal["intensity", "presence"]
@@ -108,18 +118,29 @@ def read_au_list(path: Path) -> list[AuHead]:
         if not words:
             continue
         if len(words) != 2:
-            raise ModelError(f"{path}: line {number}: expected a file and a name, got {line!r}")
-        heads.append(read_au_head(path.parent / words[0], words[1]))
+            raise damaged(path, f"line {number}: expected a file and a name, got {line!r}")
+        heads.append(read_au_head(menu_target(path, f"line {number}", words), words[1]))
     return heads
 
 
-def _pack(path: Path, heads: list[AuHead], kind: Kind) -> HeadSet:
+def pack_heads(path: Path, heads: list[AuHead], kind: Kind) -> HeadSet:
+    """The heads of one kind, sorted by name; `path` is the list that they come from.
+
+    Raises
+    ------
+    ModelError
+        there are none, two of one name, or their numbers overflow
+    """
     chosen = sorted((head for head in heads if head.kind == kind), key=lambda head: head.name)
     names = tuple(head.name for head in chosen)
     if not names or len(set(names)) != len(names):
-        raise ModelError(f"{path}: expected one {kind} head for each AU, got {names}")
+        raise damaged(path, f"expected one {kind} head for each AU, got {names}")
     weights = np.ascontiguousarray([head.weights for head in chosen])
-    offsets = np.array([head.bias - head.means @ head.weights for head in chosen])
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for right below
+        offsets = np.array([head.bias - head.means @ head.weights for head in chosen])
+    if not np.isfinite(offsets).all():
+        wrong = names[int(np.flatnonzero(~np.isfinite(offsets))[0])]
+        raise damaged(path, f"{kind} head of {wrong}: expected weights and means of a finite product, got an overflow")
     packed = HeadSet(
         names,
         weights,
@@ -147,4 +168,4 @@ def load_au_heads(root: Path, *, static: bool = False) -> AuHeads:
     """
     path = originals(root) / PREDICTORS / ("AU_all_static.txt" if static else "AU_all_best.txt")
     heads = read_au_list(path)
-    return AuHeads(_pack(path, heads, "intensity"), _pack(path, heads, "presence"))
+    return AuHeads(pack_heads(path, heads, "intensity"), pack_heads(path, heads, "presence"))

@@ -71,10 +71,8 @@ def _read_sigmas(reader: ArrayReader) -> dict[int, NDArray[np.float32]]:
             raise reader.fail(f"window size: expected each once, got {window} again")
         count = reader.i32(f"number of Sigmas of window {window}", low=0, high=_MAX_SIGMAS)
         side = window * window
-        block = np.empty((count, side, side), np.float32)
-        for index in range(count):
-            block[index] = reader.mat_f32(f"Sigma {index} of window {window}", shape=(side, side))
-        sigmas[window] = frozen(block)
+        block = [reader.mat_f32(f"Sigma {i} of window {window}", shape=(side, side)) for i in range(count)]
+        sigmas[window] = frozen(np.stack(block) if block else np.empty((0, side, side), np.float32))
     counts = {block.shape[0] for block in sigmas.values()}
     if len(counts) != 1:
         raise reader.fail(f"number of Sigmas: expected the same for all windows, got {sorted(counts)}")
@@ -135,8 +133,10 @@ def _unpack(
         raise reader.fail(f"from {where} on: expected weights of {header} (rows, columns, type), got others")
     numbers, confidences = neurons["numbers"], records["confidence"].tolist()
     weights, betas = frozen(neurons["weights"].astype(np.float32)), frozen(records["betas"].astype(np.float64))
-    # One sum per array is enough: a NaN or an infinity always survives it.
-    if not np.isfinite((weights.sum(dtype=np.float64), numbers.sum(), betas.sum(), sum(confidences))).all():
+    # One sum per array is enough: a NaN or an infinity always survives it, and numbers that overflow it are no model.
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = (weights.sum(dtype=np.float64), numbers.sum(), betas.sum(), sum(confidences))
+    if not np.isfinite(sums).all():
         raise reader.fail(f"from {where} on: expected finite numbers")
     columns = [frozen(numbers[:, :, column].astype(np.float64)) for column in range(3)]
     return [CcnfPatchExpert(*arrays) for arrays in zip(weights, *columns, betas, confidences, strict=True)]

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from auflow.errors import ModelError
 from auflow.models.cen import CenPatches, read_cen_patches
-from auflow.models.clnf import check_mapping, menu_target, read_menu, read_part
+from auflow.models.clnf import check_scales, read_main_menu
+from auflow.models.menu import read_menu
 from auflow.models.pdm import read_pdm, read_triangulation
 from auflow.models.store import originals
-from auflow.models.text import read_text
+from auflow.models.text import damaged, read_text
 from auflow.models.types import F64, I32, PDM, Part, Validator
-from auflow.models.validator import read_validator
 
 __all__ = ["CECLM_MENU", "CeclmModels", "CenModel", "EarlyTermination", "load_ceclm_models", "read_early_termination"]
 
@@ -66,26 +65,8 @@ def load_ceclm_models(root: Path) -> CeclmModels:
     ------
     ModelError
     """
-    path = originals(root) / CECLM_MENU
-    main: tuple[CenModel, tuple[I32, ...]] | None = None
-    validator = None
-    parts: list[Part] = []
-    for key, words in read_menu(path):
-        target = menu_target(path, key, words)
-        if key == "LandmarkDetector":
-            main = _read_cen_model(target)
-        elif key == "LandmarkDetector_part":
-            parts.append(read_part(path, target, words))
-        elif key == "DetectionValidator":
-            validator = read_validator(target)
-        elif key != "FaceDetConversion":  # the start from a Haar face box, which auflow does not use
-            raise ModelError(f"{path}: expected LandmarkDetector(_part) or DetectionValidator, got {key}")
-    if main is None or validator is None:
-        raise ModelError(f"{path}: expected a LandmarkDetector and a DetectionValidator line")
-    model, triangulations = main
-    for part in parts:
-        check_mapping(path, part, model.pdm.points)
-    return CeclmModels(model, tuple(parts), validator, triangulations)
+    model, parts, validator, triangulations = read_main_menu(originals(root) / CECLM_MENU, _read_cen_model)
+    return CeclmModels(model, parts, validator, triangulations)
 
 
 def read_early_termination(path: Path) -> EarlyTermination:
@@ -99,36 +80,37 @@ def read_early_termination(path: Path) -> EarlyTermination:
     try:
         values = np.array([float(word) for word in words], np.float64)
     except ValueError as error:
-        raise ModelError(f"{path}: expected numbers: {error}") from error
+        raise damaged(path, f"expected numbers: {error}") from error
     if not values.size or values.size % 3 or not np.isfinite(values).all():
-        raise ModelError(f"{path}: expected three finite numbers per view, got {values.size}")
+        raise damaged(path, f"expected three finite numbers per view, got {values.size}")
     values.flags.writeable = False
     weights, biases, cutoffs = values.reshape(3, -1)
     return EarlyTermination(weights, biases, cutoffs)
 
 
 def _read_cen_model(path: Path) -> tuple[CenModel, tuple[I32, ...]]:
-    pdm, rule = None, None
+    pdm: PDM | None = None
+    rule: EarlyTermination | None = None
+    triangles: Path | None = None
     patches: list[CenPatches] = []
-    triangulations: tuple[I32, ...] = ()
-    for key, words in read_menu(path):
-        target = menu_target(path, key, words)
-        if key == "PDM":
-            pdm = read_pdm(target)
-        elif key == "PatchesCEN":
-            patches.append(read_cen_patches(target))
-        elif key == "Triangulations":
-            triangulations = read_triangulation(target)
-        elif key == "EarlyTermination":
-            rule = read_early_termination(target)
+    for line in read_menu(path, once=("PDM", "Triangulations", "EarlyTermination"), many=("PatchesCEN",)):
+        if line.key == "PDM":
+            pdm = read_pdm(line.target)
+        elif line.key == "PatchesCEN":
+            patches.append(read_cen_patches(line.target))
+        elif line.key == "EarlyTermination":
+            rule = read_early_termination(line.target)
         else:
-            raise ModelError(f"{path}: expected PDM, Triangulations, PatchesCEN or EarlyTermination, got {key}")
+            triangles = line.target
     if pdm is None or rule is None or not patches:
-        raise ModelError(f"{path}: expected a PDM, an EarlyTermination and at least one PatchesCEN line")
+        raise damaged(path, "expected a PDM, an EarlyTermination and at least one PatchesCEN line")
+    check_scales(path, patches)
     for scale in patches:
         if scale.visibilities.shape != (rule.weights.size, pdm.points):
-            raise ModelError(
-                f"{path}: expected {rule.weights.size} views (of the early termination) of {pdm.points} points "
-                f"(of the PDM), got {scale.visibilities.shape} at scale {scale.scale}"
+            raise damaged(
+                path,
+                f"expected {rule.weights.size} views (of the early termination) of {pdm.points} points "
+                f"(of the PDM), got {scale.visibilities.shape} at scale {scale.scale}",
             )
+    triangulations = read_triangulation(triangles, points=pdm.points) if triangles else ()
     return CenModel(pdm, tuple(patches), rule), triangulations

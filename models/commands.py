@@ -25,7 +25,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     fetch.add_argument(
         "--with-ceclm", action="store_true", help="also OpenFace's CE-CLM model (432 MB from Dropbox or OneDrive)"
     )
-    listing = commands.add_parser("list", help="every file with its size, and which are missing")
+    listing = commands.add_parser("list", help="every file with its size, and which are missing or damaged")
+    listing.add_argument("--verify", action="store_true", help="compare every SHA-256, not just the sizes")
     verify = commands.add_parser("verify", help="compare every file with its SHA-256")
     path = commands.add_parser("path", help="print the folder of the store")
     handlers = ((fetch, run_fetch), (listing, run_list), (verify, run_verify), (path, run_path))
@@ -65,31 +66,38 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Print one line per file: size, present or missing, path. Exit code 4 where one is missing (CE-CLM's may be)."""
+    """Print one line per file: size, state, path. Exit code 4 where a needed one is missing, or any is damaged."""
     from auflow.errors import ModelError
     from auflow.models.manifest import load_ceclm_files, load_manifest
-    from auflow.models.store import missing_files, originals, path_of
+    from auflow.models.store import missing_files, originals, state_of
 
     root = _root(args)
     files = load_manifest()
-    here = [path_of(root, file).is_file() for file in files]
+    states = [state_of(root, file, full=args.verify) for file in files]
     lines = [
-        f"{file.size:>11,}  {'present' if present else 'missing'}  {file.path}{'' if file.needed else ' (licence)'}"
-        for file, present in zip(files, here, strict=True)
+        f"{file.size:>11,}  {state:<7}  {file.path}{'' if file.needed else ' (licence)'}"
+        for file, state in zip(files, states, strict=True)
     ]
     total = sum(file.size for file in files)
-    lines.append(f"{sum(here)} of {len(files)} files ({total / 1e6:.1f} MB) in {originals(root)}")
+    lines.append(f"{states.count('present')} of {len(files)} files ({total / 1e6:.1f} MB) in {originals(root)}")
     extras = [extra.file for extra in load_ceclm_files()]
-    held = [path_of(root, file).is_file() for file in extras]
+    held = [state_of(root, file, full=args.verify) for file in extras]
     lines += [
-        f"{file.size:>11,}  {'present' if present else 'not fetched'}  {file.path} (CE-CLM)"
-        for file, present in zip(extras, held, strict=True)
+        f"{file.size:>11,}  {'not fetched' if state == 'missing' else state}  {file.path} (CE-CLM)"
+        for file, state in zip(extras, held, strict=True)
     ]
     lines.append(
-        f"{sum(held)} of {len(extras)} files of CE-CLM (`auflow models fetch --with-ceclm`), not needed by CLNF"
+        f"{held.count('present')} of {len(extras)} files of CE-CLM (`auflow models fetch --with-ceclm`), "
+        "not needed by CLNF"
     )
+    bad = (states + held).count("damaged")
+    if bad:
+        extra = "--with-ceclm " if "damaged" in held else ""
+        lines.append(f"{bad} damaged: type `auflow models fetch {extra}--accept-license` to fetch them anew")
+    elif not args.verify:
+        lines.append("sizes compared; `auflow models list --verify` compares every SHA-256 too")
     _say("\n".join(lines))
-    return ModelError.exit_code if missing_files(root) else 0
+    return ModelError.exit_code if bad or missing_files(root) else 0
 
 
 def run_verify(args: argparse.Namespace) -> int:

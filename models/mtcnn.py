@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.models.arrays import ArrayReader
+from auflow.models.arrays import ArrayReader, frozen
 
 __all__ = [
     "FOLDER",
@@ -164,7 +164,7 @@ def _read_convolution(reader: ArrayReader, what: str, inputs: int, kernels: int,
     values = matrices["values"].astype(np.float32).reshape(inputs, kernels, side, side)
     if not np.isfinite(values).all():
         raise reader.fail(f"kernels of {what}: expected finite numbers")
-    return Convolution(np.ascontiguousarray(values.swapaxes(0, 1)), bias)
+    return Convolution(frozen(values.swapaxes(0, 1)), frozen(bias))
 
 
 def _read_pool(reader: ArrayReader, what: str, size: int, stride: int) -> MaxPool:
@@ -175,9 +175,8 @@ def _read_pool(reader: ArrayReader, what: str, size: int, stride: int) -> MaxPoo
 
 def _read_dense(reader: ArrayReader, what: str, outputs: int, inputs: int) -> Dense:
     bias = _vector(reader, f"bias of {what}", outputs)
-    weights = reader.mat(f"weights of {what}", shape=(inputs, outputs))
-    return Dense(np.ascontiguousarray(weights.T, np.float32), bias)
+    return Dense(frozen(reader.mat_f32(f"weights of {what}", shape=(inputs, outputs)).T), bias)
 
 
 def _vector(reader: ArrayReader, what: str, count: int) -> NDArray[np.float32]:
-    return reader.mat(what, shape=(count, 1)).astype(np.float32).ravel()
+    return reader.mat_f32(what, shape=(count, 1)).reshape(-1)

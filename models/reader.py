@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import ModelError
+from auflow.models.text import damaged
 
 __all__ = ["BinaryReader"]
 
@@ -31,11 +32,11 @@ class BinaryReader:
         try:
             self._data = memoryview(_map(path) if mapped else path.read_bytes())
         except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+            raise damaged(path, f"cannot be read: {error.strerror}") from error
 
     def fail(self, what: str) -> ModelError:
         """The error for this file at this offset; the caller raises it."""
-        return ModelError(f"{self.path}: at byte {self.offset} of {len(self._data)}: {what}")
+        return damaged(self.path, f"at byte {self.offset} of {len(self._data)}: {what}")
 
     def _take(self, count: int, what: str) -> memoryview:
         end = self.offset + count

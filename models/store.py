@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from auflow.errors import ModelError
 from auflow.models.manifest import ModelFile, load_ceclm_files, load_manifest, sha256_of
@@ -18,6 +19,7 @@ __all__ = [
     "path_of",
     "require",
     "require_ceclm",
+    "state_of",
     "verify_ceclm_files",
     "verify_files",
 ]
@@ -72,6 +74,15 @@ def damage_of(root: Path, file: ModelFile) -> str | None:
         f"  expected SHA-256 {file.sha256} ({file.size} bytes)\n"
         f"  found    SHA-256 {found} ({size} bytes)"
     )
+
+
+def state_of(root: Path, file: ModelFile, *, full: bool = False) -> Literal["present", "missing", "damaged"]:
+    """Whether one file of the store is there and whole: by its size, with `full` by its SHA-256 too."""
+    path = path_of(root, file)
+    if not path.is_file():
+        return "missing"
+    whole = path.stat().st_size == file.size and not (full and damage_of(root, file))
+    return "present" if whole else "damaged"
 
 
 def verify_files(root: Path) -> None:

@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from auflow.errors import ModelError
 
-__all__ = ["TextReader", "read_text"]
+__all__ = ["TextReader", "damaged", "read_text"]
 
 _INT32 = 4
 _FLOATS = (5, 6)
 _MAX_SIDE = 1 << 20
+
+
+def damaged(path: Path, what: str) -> ModelError:
+    """The error for a model file that is not what it should be, with what to do; the caller raises it."""
+    return ModelError(f"{path}: {what}; type `auflow models verify` to see which files are damaged")
 
 
 def read_text(path: Path) -> str:
@@ -21,9 +26,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        raise damaged(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: expected a text file, got a byte that is not ASCII at {error.start}") from error
+        raise damaged(path, f"expected a text file, got a byte that is not ASCII at {error.start}") from error
 
 
 class TextReader:
@@ -40,7 +45,7 @@ class TextReader:
 
     def fail(self, what: str) -> ModelError:
         """The error for this file at this value; the caller raises it."""
-        return ModelError(f"{self.path}: at value {self._next + 1} of {len(self._tokens)}: {what}")
+        return damaged(self.path, f"at value {self._next + 1} of {len(self._tokens)}: {what}")
 
     def _take(self, count: int, what: str) -> list[str]:
         end = self._next + count

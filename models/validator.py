@@ -27,6 +27,7 @@ _MAX_VIEWS = 64
 _MAX_LAYERS = 64
 _MAX_MAPS = 1024
 _MAX_PIXELS = 1 << 20
+_MAX_KERNEL = 32
 
 
 def read_validator(path: Path) -> Validator:
@@ -67,6 +68,8 @@ def _read_layer(reader: ArrayReader, where: str) -> CnnLayer:
     if kind == _CONVOLUTION:
         return _read_convolution(reader, where)
     biases = reader.mat_f32(f"{where}: biases", shape=(None, 1)).reshape(-1)
+    if not biases.size:
+        raise reader.fail(f"{where}: biases: expected at least 1, got 0")
     return FullyConnected(reader.mat_f32(f"{where}: weights", shape=(None, biases.size)), biases)
 
 
@@ -77,14 +80,16 @@ def _read_convolution(reader: ArrayReader, where: str) -> Convolution:
     # Input-major in the file: all kernels of the first input map, then all of the second.
     flat = [reader.mat_f32(f"{where}: kernel {index}") for index in range(inputs * kernels)]
     shapes = {kernel.shape for kernel in flat}
-    if len(shapes) != 1 or 0 in flat[0].shape:
-        raise reader.fail(f"{where}: expected kernels of one size, got {sorted(shapes)}")
+    if len(shapes) != 1 or not 1 <= min(flat[0].shape) <= max(flat[0].shape) <= _MAX_KERNEL:
+        raise reader.fail(f"{where}: expected kernels of one size up to {_MAX_KERNEL}, got {sorted(shapes)}")
     stacked = np.stack(flat).reshape(inputs, kernels, *flat[0].shape)
     return Convolution(frozen(stacked.transpose(1, 0, 2, 3)), biases)
 
 
 def _read_warp(reader: ArrayReader, pixels: int, where: str) -> PiecewiseAffineWarp:
-    reader.i32(f"{where}: pixels of the warp", expect=pixels, high=_MAX_PIXELS)
+    if not 1 <= pixels <= _MAX_PIXELS:
+        raise reader.fail(f"{where}: mean: expected 1 to {_MAX_PIXELS} numbers, got {pixels}")
+    reader.i32(f"{where}: pixels of the warp", expect=pixels)
     min_x = reader.f64(f"{where}: min x")
     min_y = reader.f64(f"{where}: min y")
     landmarks = reader.mat_f64(f"{where}: destination landmarks", shape=(None, 1)).reshape(-1)
@@ -119,9 +124,12 @@ def _check_chain(reader: ArrayReader, layers: tuple[CnnLayer, ...], size: tuple[
             maps, height, width = kernels, height - rows + 1, width - columns + 1
         elif isinstance(layer, MaxPooling):
             height, width = height // layer.stride, width // layer.stride
+            if not height or not width:
+                raise reader.fail(f"{name}: expected pixels to be left after it, got {height} x {width}")
         elif isinstance(layer, FullyConnected):
             if layer.weights.shape[0] != maps * height * width:
                 raise reader.fail(f"{name}: expected {maps * height * width} inputs, takes {layer.weights.shape[0]}")
             maps, height, width = layer.weights.shape[1], 1, 1
-    if not isinstance(layers[-1], FullyConnected):
-        raise reader.fail(f"{where}: expected a fully connected last layer, got {type(layers[-1]).__name__}")
+    if not isinstance(layers[0], Convolution) or not isinstance(layers[-1], FullyConnected):
+        ends = type(layers[0]).__name__, type(layers[-1]).__name__
+        raise reader.fail(f"{where}: expected a convolution first and a fully connected layer last, got {ends}")

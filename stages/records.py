@@ -97,6 +97,7 @@ class AuFrame:
     presences: NDArray[np.float64]  # (18,) in the order of AU_PRESENCES, 0 or 1
     hog: NDArray[np.float32] | None = None  # (4464,) FHOG of the aligned face, when the settings ask for it
     aligned: NDArray[np.uint8] | None = None  # (112, 112, 3) BGR aligned face, when the settings ask for it
+    online: NDArray[np.float64] | None = None  # (17,) intensities corrected as they come, 0 to 5; of live streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +106,22 @@ class AuTable:
 
     intensities: NDArray[np.float64]  # (n, 17)
     presences: NDArray[np.float64]  # (n, 18)
+    # (17,) mean absolute difference between the online intensities and these, over accepted frames; of live streams.
+    online_difference: NDArray[np.float64] | None = None
+
+
+def blank_fit(index: int, timestamp_s: float) -> FaceFit:
+    """The fit of a frame that was not looked at: no face."""
+    return FaceFit(
+        index=index,
+        timestamp_s=timestamp_s,
+        face_id=0,
+        success=False,
+        accepted=False,
+        confidence=0.0,
+        params_global=np.zeros(6, np.float32),
+        params_local=np.zeros(34, np.float32),
+        landmarks_px=np.zeros(136, np.float32),
+        landmarks_mm=np.zeros(204, np.float32),
+        pose=np.zeros(6),
+    )

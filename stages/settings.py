@@ -26,6 +26,8 @@ class StageSettings:
     camera: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels; None is a guess by the size
     boxes_dir: str | None = None  # pictures only: NAME.txt with the boxes of NAME.jpg, instead of detection
     au_static: bool = False  # AU models that know no running median
+    live: bool = False  # intensities also as corrected online, for whoever cannot wait for the end of the stream
+    keep_series: bool = True  # keep what the offline pass needs; without it nothing grows with the stream's length
     precision: Precision = "openface"  # decimals of the CSV: OpenFace's own, or six everywhere
     columns: tuple[Columns, ...] = COLUMN_CHOICES  # groups that the CSV has beside frame, face and success
     overlay: bool = False  # also write NAME.overlay.mp4

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auflow.stages.records import FaceFit
 
-__all__ = ["Convergence", "Latency", "StreamStatistics", "StreamTally"]
+__all__ = ["Convergence", "Latency", "RecentTally", "StreamStatistics", "StreamTally"]
 
 _SHORTEST_S = 1e-4
 _STEP = math.log(1.02)  # each bin of the histogram is wider than the one before by this factor
 _BINS = 815  # up to 1000 s
 _NO_FRAMES = (0,) * _BINS
+_RECENT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,19 @@ class StreamTally:
     Parameters
     ----------
     clock : seconds, that by which `taken_s` was taken: monotonic, the same for all processes of a machine
+    before : what was counted already, by a process that is gone
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, before: StreamStatistics = StreamStatistics()
+    ) -> None:
         self._clock = clock
-        self._counts = list(_NO_FRAMES)
-        self._longest_s = 0.0
+        self._counts = list(before.latency.counts)
+        self._longest_s = before.latency.longest_s
         self._first_result_at_s: float | None = None
-        self._fits = self._fits_converged = self._optimisations = self._converged = self._iterations = 0
+        fits = before.convergence
+        self._fits, self._fits_converged = fits.fits, fits.fits_converged
+        self._optimisations, self._converged, self._iterations = fits.optimisations, fits.converged, fits.iterations
 
     def result_came(self) -> None:
         """A frame has passed the AU stage."""
@@ -116,3 +122,29 @@ class StreamTally:
             Latency(tuple(self._counts), self._longest_s),
             self._first_result_at_s,
         )
+
+
+class RecentTally:
+    """Counts the last one to two minutes of a stream that does not end.
+
+    Parameters
+    ----------
+    clock : seconds, monotonic
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._before, self._now = StreamStatistics(), StreamTally(clock)
+        self._until_s = clock() + _RECENT_S
+
+    def written(self, taken_s: float, fits: Sequence[FaceFit]) -> None:
+        """As `StreamTally.written`."""
+        if self._clock() >= self._until_s:
+            self._before, self._now = self._now.statistics(), StreamTally(self._clock)
+            self._until_s = self._clock() + _RECENT_S
+        self._now.written(taken_s, fits)
+
+    def statistics(self) -> StreamStatistics:
+        """Of the minute at hand and the one before."""
+        now = self._now.statistics()
+        return StreamStatistics(self._before.convergence + now.convergence, self._before.latency + now.latency)

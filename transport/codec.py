@@ -2,7 +2,7 @@
 
 A record is encoded only if it is exactly what its annotations say, and decoded only from bytes of this version with
 a known tag, the right number of fields, the right types, and arrays of the declared dtype and shape. Anything else
-is a `TransportError` that names the record and the field. There is no pickle.
+is a `MessageError` that names the record and the field. There is no pickle.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from auflow.stages import records
 from auflow.transport import messages
-from auflow.transport.faults import TransportError
+from auflow.transport.faults import MessageError
 
 __all__ = ["VERSION", "decode", "encode"]
 
-VERSION = 1
+VERSION = 2
 _ARRAY_EXT = 1
 _DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8"), b"B": np.dtype("|u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
@@ -48,8 +48,10 @@ _ARRAYS: dict[tuple[type, str], tuple[str, Shape]] = {
     (records.AuFrame, "presences"): ("<f8", (len(records.AU_PRESENCES),)),
     (records.AuFrame, "hog"): ("<f4", (4464,)),
     (records.AuFrame, "aligned"): ("|u1", (112, 112, 3)),
+    (records.AuFrame, "online"): ("<f8", (len(records.AU_INTENSITIES),)),
     (records.AuTable, "intensities"): ("<f8", (None, len(records.AU_INTENSITIES))),
     (records.AuTable, "presences"): ("<f8", (None, len(records.AU_PRESENCES))),
+    (records.AuTable, "online_difference"): ("<f8", (len(records.AU_INTENSITIES),)),
     (messages.Boxes, "boxes"): ("<f4", (None, 5)),
 }
 
@@ -68,12 +70,12 @@ def encode(record: object) -> bytes:
 
     Raises
     ------
-    TransportError
+    MessageError
         The record is of no known type, or a field is not what the record declares.
     """
     kind = type(record)
     if kind not in _TAGS:
-        raise TransportError(f"codec: expected a message record, got {kind.__name__}")
+        raise MessageError(f"codec: expected a message record, got {kind.__name__}")
     packed: bytes = msgpack.packb([VERSION, _TAGS[kind], _pack_fields(kind, record)], unicode_errors=_ODD_NAMES)
     return packed
 
@@ -83,20 +85,20 @@ def decode(payload: bytes) -> object:
 
     Raises
     ------
-    TransportError
+    MessageError
         Not one whole, valid message of this version.
     """
     try:
         message = msgpack.unpackb(payload, use_list=True, unicode_errors=_ODD_NAMES)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise TransportError(f"codec: expected a message, got {len(payload)} bytes that are none: {error!r}") from error
+        raise MessageError(f"codec: expected a message, got {len(payload)} bytes that are none: {error!r}") from error
     if not isinstance(message, list) or len(message) != 3:
-        raise TransportError(f"codec: expected [version, tag, fields], got {type(message).__name__}")
+        raise MessageError(f"codec: expected [version, tag, fields], got {type(message).__name__}")
     version, tag, fields = message
     if type(version) is not int or version != VERSION:
-        raise TransportError(f"codec: expected version {VERSION}, got {version!r}; are two releases of auflow mixed?")
+        raise MessageError(f"codec: expected version {VERSION}, got {version!r}; are two releases of auflow mixed?")
     if type(tag) is not str or tag not in _KINDS:
-        raise TransportError(f"codec: expected a known message type, got {tag!r}")
+        raise MessageError(f"codec: expected a known message type, got {tag!r}")
     return _unpack_fields(_KINDS[tag], fields, tag)
 
 
@@ -108,7 +110,7 @@ def _unpack_fields(kind: type, values: Any, where: str) -> Any:
     fields = _FIELDS[kind]
     if not isinstance(values, list) or len(values) != len(fields):
         count = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise TransportError(f"codec: {where}: expected {len(fields)} fields, got {count}")
+        raise MessageError(f"codec: {where}: expected {len(fields)} fields, got {count}")
     return kind(*[field.unpack(value) for field, value in zip(fields, values, strict=True)])
 
 
@@ -160,26 +162,26 @@ def _unpack_array(dtype: np.dtype[Any], shape: Shape, where: str) -> Check:
 def _check_array(value: Any, dtype: np.dtype[Any], shape: Shape, where: str) -> None:
     wanted = f"{tuple('k' if side is None else side for side in shape)} {dtype.name}"
     if not isinstance(value, np.ndarray):
-        raise TransportError(f"codec: {where}: expected an array {wanted}, got {type(value).__name__}")
+        raise MessageError(f"codec: {where}: expected an array {wanted}, got {type(value).__name__}")
     fits = value.ndim == len(shape) and all(
         side is None or side == got for side, got in zip(shape, value.shape, strict=True)
     )
     if not fits or value.dtype != dtype:
-        raise TransportError(f"codec: {where}: expected {wanted}, got {value.shape} {value.dtype.name}")
+        raise MessageError(f"codec: {where}: expected {wanted}, got {value.shape} {value.dtype.name}")
 
 
 def _array_of(extension: msgpack.ExtType) -> NDArray[Any]:
     code, data = extension
     if code != _ARRAY_EXT or len(data) < 2:
-        raise TransportError(f"codec: expected an array extension, got type {code} of {len(data)} bytes")
+        raise MessageError(f"codec: expected an array extension, got type {code} of {len(data)} bytes")
     dtype, ndim = _DTYPES.get(data[:1]), data[1]
     at = 2 + 4 * ndim
     if dtype is None or ndim > _MAX_NDIM or len(data) < at:
-        raise TransportError(f"codec: expected an array header, got {data[:16]!r}")
+        raise MessageError(f"codec: expected an array header, got {data[:16]!r}")
     shape: tuple[int, ...] = struct.unpack_from(f"<{ndim}I", data, 2)
     size = math.prod(shape) * dtype.itemsize  # Python's integers: a product beyond 64 bits does not wrap to a small one
     if len(data) - at != size:
-        raise TransportError(f"codec: array {shape} {dtype.name}: expected {size} bytes, got {len(data) - at}")
+        raise MessageError(f"codec: array {shape} {dtype.name}: expected {size} bytes, got {len(data) - at}")
     return np.frombuffer(data, dtype, offset=at).reshape(shape).copy()
 
 
@@ -189,7 +191,7 @@ def _array_of(extension: msgpack.ExtType) -> NDArray[Any]:
 def _exact(kind: type, where: str) -> Check:
     def check(value: Any) -> Any:
         if type(value) is not kind:
-            raise TransportError(f"codec: {where}: expected {kind.__name__}, got {type(value).__name__}")
+            raise MessageError(f"codec: {where}: expected {kind.__name__}, got {type(value).__name__}")
         return value
 
     return check
@@ -199,7 +201,7 @@ def _number(where: str) -> Check:
     def check(value: Any) -> float:
         # What type checkers take for a float: also an int and, out of an array, NumPy's own. A bool is a mistake.
         if not isinstance(value, float | int | np.floating) or isinstance(value, bool):
-            raise TransportError(f"codec: {where}: expected float, got {type(value).__name__}")
+            raise MessageError(f"codec: {where}: expected float, got {type(value).__name__}")
         return float(value)
 
     return check
@@ -212,7 +214,7 @@ def _optional(check: Check) -> Check:
 def _each(kind: type[list[Any]] | type[tuple[Any, ...]], into: Callable[[Any], Any], check: Check, where: str) -> Check:
     def convert(values: Any) -> Any:
         if type(values) is not kind:
-            raise TransportError(f"codec: {where}: expected {kind.__name__}, got {type(values).__name__}")
+            raise MessageError(f"codec: {where}: expected {kind.__name__}, got {type(values).__name__}")
         return into(check(value) for value in values)
 
     return convert
@@ -221,7 +223,7 @@ def _each(kind: type[list[Any]] | type[tuple[Any, ...]], into: Callable[[Any], A
 def _record_pack(kind: type, where: str) -> Check:
     def pack(value: Any) -> list[Any]:
         if type(value) is not kind:
-            raise TransportError(f"codec: {where}: expected {kind.__name__}, got {type(value).__name__}")
+            raise MessageError(f"codec: {where}: expected {kind.__name__}, got {type(value).__name__}")
         return _pack_fields(kind, value)
 
     return pack
@@ -245,7 +247,7 @@ def _checks(owner: type, name: str, annotation: Any) -> tuple[Check, Check]:
         return _optional(pack), _optional(unpack)
     if annotation is float:
         return _number(where), _exact(float, where)
-    if annotation in (int, str, bool):
+    if annotation in (int, str, bool, bytes):
         return _exact(annotation, where), _exact(annotation, where)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         kind = annotation

@@ -1,31 +1,67 @@
-"""One end of a connection that carries whole messages: ZeroMQ over `ipc`, and its twin in memory for tests.
+"""One end of a connection that carries whole messages over ZeroMQ; its twin in memory is in `auflow.transport.memory`.
 
 Upstream binds a ROUTER, downstream connects a DEALER. A link has one peer; the service socket of detection, which
-has many, is in `auflow.transport.service`.
+has many, is in `auflow.transport.service`. Over `ipc` the run's folder keeps strangers out. Over `tcp` anybody on the
+machine, or with keys anybody admitted, can write to the binding end: what is no message of the peer is counted,
+dropped and told, and its size is bounded.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 import zmq
 
+from auflow.transport.address import Address, check_address, read_address
+from auflow.transport.curve import Gatekeeper, secure_client
 from auflow.transport.faults import PeerGoneError, TransportError
+from auflow.transport.keys import ClientKeys
+from auflow.transport.memory import MemoryLink, memory_links
+from auflow.transport.refusals import Refusals
 
-__all__ = ["LINGER_MS", "DealerLink", "Link", "MemoryLink", "RouterLink", "memory_links", "new_context", "open_socket"]
+__all__ = [
+    "LINGER_MS",
+    "DealerLink",
+    "Delivery",
+    "Link",
+    "MemoryLink",
+    "RouterLink",
+    "bind",
+    "memory_links",
+    "new_context",
+    "open_socket",
+]
 
 LINGER_MS = 500  # a last message gets this long to leave a closing process
+MAX_UPWARD_BYTES = 16 << 20  # what comes up an edge is small
+MAX_DOWNWARD_BYTES = 256 << 20  # a picture, or the values of a whole stream
+_RECEIVE_QUEUE = 32  # messages per TCP connection that wait for us; the rest waits in the sender
+_HEARTBEAT_MS = 2_000
+_SILENCE_MS = 10_000  # of a TCP peer: then it counts as gone, although nothing has closed the connection
+_MAX_PARTS = 2
+
+
+class Delivery(Protocol):
+    """What became of pixels that were sent without a copy."""
+
+    @property
+    def done(self) -> bool:
+        """Whether they are no longer needed and may be written over."""
 
 
 class Link(Protocol):
     """What `auflow.transport.edge` needs of a connection."""
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes, pixels: memoryview | None = None) -> Delivery | None:
         """Queue a message for the peer; raises `TransportError` when there is none."""
 
     def receive(self) -> bytes | None:
-        """The next message, None when there is none now."""
+        """The next message, None when there is none now; one that brings pixels is refused."""
+
+    def receive_parts(self) -> tuple[bytes, memoryview | None] | None:
+        """The next message and its pixels, None when there is none now."""
 
     def close(self) -> None:
         """Close this end; messages already sent still arrive."""
@@ -56,96 +92,226 @@ def open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socke
     return socket
 
 
+def bind(socket: zmq.Socket[bytes], address: str) -> None:
+    """Bind, or close the socket and say why not; raises `TransportError`."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise TransportError(f"{address}: cannot be bound: {error}; is another auflow using it?") from error
+
+
 class RouterLink:
-    """The binding end. Its peer is the first that speaks; a second one is an error."""
+    """The binding end. Its peer is the first that speaks; what others send is refused.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
-        self.socket = open_socket(context, zmq.ROUTER)
-        self._endpoint = endpoint
+    A peer that connects again under its identity takes the place of its former self.
+
+    Parameters
+    ----------
+    context : of this process
+    endpoint : ipc:// or tcp:// address; beyond loopback only with `gate`
+    peer : identity of the only one that is taken as the peer; default: whoever speaks first
+    gate : admits clients of a tcp address by their keys; the owner's loop polls it too (`sockets`)
+    warn : called with a sentence when something was refused, at most every 10 s
+    max_message_bytes : a longer message costs its sender the connection
+
+    Raises
+    ------
+    UsageError
+        The address is none, or one beyond this machine without keys.
+    TransportError
+        It is in use, or cannot be bound here.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        *,
+        peer: str = "",
+        gate: Gatekeeper | None = None,
+        warn: Callable[[str], None] | None = None,
+        max_message_bytes: int = MAX_UPWARD_BYTES,
+    ) -> None:
+        check_address(endpoint, gate)
+        address = read_address(endpoint)
+        self._gate = gate if address.scheme == "tcp" else None
+        self._refusals = Refusals(endpoint, warn)
+        self._expected = peer.encode()
         self._peer: bytes | None = None
-        self.socket.bind(endpoint)
+        self.socket = open_socket(context, zmq.ROUTER)
+        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+        if address.scheme == "tcp":
+            _suit_tcp(self.socket, address)
+        if self._gate is not None:
+            self._gate.secure(self.socket)
+        bind(self.socket, endpoint)
+        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)  # with the port that "*" became
 
-    def send(self, payload: bytes) -> None:
-        """Queue a message for the peer."""
+    @property
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """For polling."""
+        return [self.socket] if self._gate is None else [self.socket, self._gate.socket]
+
+    @property
+    def refused(self) -> int:
+        """How many messages were dropped: of a second peer, or of another form than ours."""
+        return self._refusals.count
+
+    def send(self, payload: bytes, pixels: memoryview | None = None) -> Delivery | None:
+        """Queue a message for the peer; `pixels` (C-contiguous) must stay as they are until the delivery is `done`."""
         if self._peer is None:
-            raise TransportError(f"{self._endpoint}: expected a peer before the first message, got none")
+            raise TransportError(f"{self.endpoint}: expected a peer before the first message, got none")
         try:
-            self.socket.send_multipart((self._peer, payload), zmq.NOBLOCK)
+            if pixels is None:
+                self.socket.send_multipart((self._peer, payload), zmq.NOBLOCK)
+                return None
+            return self.socket.send_multipart((self._peer, payload, pixels), zmq.NOBLOCK, copy=False, track=True)
         except zmq.ZMQError as error:
-            raise PeerGoneError(f"{self._endpoint}: the peer is gone: {error}") from error
+            raise PeerGoneError(f"{self.endpoint}: the peer is gone: {error}") from error
 
     def receive(self) -> bytes | None:
         """The next message of the peer, None when there is none now."""
-        try:
-            parts = self.socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        if len(parts) != 2 or self._peer not in (None, parts[0]):
-            raise TransportError(f"{self._endpoint}: expected 2 parts from one peer, got {len(parts)} or a second peer")
-        self._peer = parts[0]
-        return parts[1]
+        while (parts := self.receive_parts()) is not None:
+            payload, pixels = parts
+            if pixels is None:
+                return payload
+            self._refusals.add("a message with pixels, where none are expected")
+        return None
+
+    def receive_parts(self) -> tuple[bytes, memoryview | None] | None:
+        """The next message of the peer and its pixels (read-only), None when there is none now."""
+        if self._gate is not None:
+            self._gate.answer()
+        while True:
+            try:
+                sender = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            # A message comes as a whole or not at all: its other parts are here.
+            payload, pixels, count = _rest(self.socket) if self.socket.getsockopt(zmq.RCVMORE) else (b"", None, 0)
+            if not 1 <= count <= _MAX_PARTS:
+                self._refusals.add(f"a message of {count} parts (1 or 2 were expected)")
+            elif self._peer is None and self._expected in (b"", sender):
+                self._peer = sender
+                return payload, pixels
+            elif sender != self._peer:
+                self._refusals.add(f"a second peer, {sender[:32]!r}")
+            else:
+                return payload, pixels
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; the gate is its owner's."""
         self.socket.close()
 
 
 class DealerLink:
-    """The connecting end; `identity` names it to the binding end."""
+    """The connecting end; `identity` names it to the binding end.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, identity: str = "") -> None:
+    It connects again by itself, but not after its keys were refused: then libzmq gives up, and sending is an error.
+
+    Parameters
+    ----------
+    context : of this process
+    endpoint : ipc:// or tcp:// address; beyond loopback only with `keys`
+    identity : the binding end knows us by it when we connect again; default: a random one
+    keys : ours and the server's, for a tcp address
+    warn : called with a sentence when something was refused, at most every 10 s
+    max_message_bytes : over tcp, a longer message costs the binding end the connection
+
+    Raises
+    ------
+    UsageError
+        The address is none, or one beyond this machine without keys.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        identity: str = "",
+        *,
+        keys: ClientKeys | None = None,
+        warn: Callable[[str], None] | None = None,
+        max_message_bytes: int = MAX_DOWNWARD_BYTES,
+    ) -> None:
+        check_address(endpoint, keys)
+        address = read_address(endpoint)
+        self._refusals = Refusals(endpoint, warn)
+        self.endpoint = endpoint
         self.socket = open_socket(context, zmq.DEALER)
-        if identity:
-            self.socket.setsockopt(zmq.IDENTITY, identity.encode())
-        self._endpoint = endpoint
+        self.socket.setsockopt(zmq.IDENTITY, (identity or secrets.token_hex(8)).encode())
+        if address.scheme == "tcp":
+            _suit_tcp(self.socket, address)
+            self.socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+            self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
+            self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            if keys is not None:
+                secure_client(self.socket, keys)
         self.socket.connect(endpoint)
 
-    def send(self, payload: bytes) -> None:
-        """Queue a message for the peer."""
+    @property
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """For polling."""
+        return [self.socket]
+
+    @property
+    def refused(self) -> int:
+        """How many messages of another form than ours were dropped."""
+        return self._refusals.count
+
+    def send(self, payload: bytes, pixels: memoryview | None = None) -> Delivery | None:
+        """Queue a message for the peer; `pixels` (C-contiguous) must stay as they are until the delivery is `done`."""
         try:
-            self.socket.send(payload, zmq.NOBLOCK)
+            if pixels is None:
+                self.socket.send(payload, zmq.NOBLOCK)
+                return None
+            return self.socket.send_multipart((payload, pixels), zmq.NOBLOCK, copy=False, track=True)
         except zmq.ZMQError as error:
-            raise PeerGoneError(f"{self._endpoint}: not connected: {error}") from error
+            raise PeerGoneError(f"{self.endpoint}: not connected: {error}") from error
 
     def receive(self) -> bytes | None:
         """The next message, None when there is none now."""
-        try:
-            return self.socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        while (parts := self.receive_parts()) is not None:
+            payload, pixels = parts
+            if pixels is None:
+                return payload
+            self._refusals.add("a message with pixels, where none are expected")
+        return None
+
+    def receive_parts(self) -> tuple[bytes, memoryview | None] | None:
+        """The next message and its pixels (read-only), None when there is none now."""
+        while True:
+            try:
+                payload, pixels, count = _rest(self.socket)
+            except zmq.Again:
+                return None
+            if count <= _MAX_PARTS:
+                return payload, pixels
+            self._refusals.add(f"a message of {count} parts (1 or 2 were expected)")
 
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
 
 
-class MemoryLink:
-    """One end of a pair in memory; bytes, order and errors as over ZeroMQ."""
-
-    def __init__(self, inbox: deque[bytes], outbox: deque[bytes], *, binds: bool) -> None:
-        self._inbox = inbox
-        self._outbox = outbox
-        self._knows_peer = not binds
-
-    def send(self, payload: bytes) -> None:
-        """Queue a message for the peer."""
-        if not self._knows_peer:
-            raise TransportError("memory: expected a peer before the first message, got none")
-        self._outbox.append(payload)
-
-    def receive(self) -> bytes | None:
-        """The next message, None when there is none now."""
-        if not self._inbox:
-            return None
-        self._knows_peer = True
-        return self._inbox.popleft()
-
-    def close(self) -> None:
-        """Nothing to close."""
+def _suit_tcp(socket: zmq.Socket[bytes], address: Address) -> None:
+    socket.setsockopt(zmq.IPV6, int(address.ipv6))
+    socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5_000)  # who connects and says nothing is let go
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
 
 
-def memory_links() -> tuple[MemoryLink, MemoryLink]:
-    """A connected pair: the binding (upstream) end and the connecting (downstream) end."""
-    down: deque[bytes] = deque()
-    up: deque[bytes] = deque()
-    return MemoryLink(up, down, binds=True), MemoryLink(down, up, binds=False)
+def _rest(socket: zmq.Socket[bytes]) -> tuple[bytes, memoryview | None, int]:
+    """Payload, pixels and number of the parts that are left of a message; parts beyond ours are thrown away."""
+    payload = socket.recv(zmq.NOBLOCK)
+    pixels: memoryview | None = None
+    count = 1
+    while socket.getsockopt(zmq.RCVMORE):
+        part = socket.recv(zmq.NOBLOCK, copy=False)
+        count += 1
+        if count == _MAX_PARTS:
+            pixels = part.buffer.toreadonly()
+    return payload, pixels, count

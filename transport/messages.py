@@ -24,15 +24,22 @@ __all__ = [
     "Fault",
     "FitReady",
     "FrameReady",
+    "Note",
+    "Pause",
     "Ready",
     "Released",
+    "SinkTally",
     "Skip",
+    "Snapshot",
+    "SourceChanged",
     "StreamDecoded",
     "StreamEnd",
     "StreamFailed",
     "StreamOpened",
     "StreamRefused",
+    "StreamProgress",
     "StreamStart",
+    "StreamState",
     "StreamWritten",
 ]
 
@@ -41,12 +48,25 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where a stream goes on: what each stage knew after its first `frames` pictures."""
+
+    frames: int
+    clnf: bytes
+    au: bytes
+    sink: bytes
+    tally: bytes  # the flow's own counts
+
+
+@dataclass(frozen=True, slots=True)
 class StreamStart:
-    """The first message of a stream."""
+    """The first message of a stream, or of the next segment of an endless one."""
 
     stream: int
     info: SourceInfo
-    output: str  # path of the CSV
+    job: str  # `auflow.flow.job.StreamJob` as JSON
+    segment: int  # 0 for the first; in the later ones the stages go on with what they know of the person
+    resume: StreamState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,9 @@ class FrameReady:
     height_px: int
     width_px: int
     taken_s: float  # monotonic, the same clock for all processes of a machine: when the decoder had given it out
+    captured_s: float = 0.0  # seconds since 1970 of a live picture
+    clock: str = "file"  # what `captured_s` rests on: "rtcp", "arrival"; "file" where it means nothing
+    failed: bool = False  # has ended a worker twice: no stage may look at it, its row says that there is no face
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +104,27 @@ class AuReady:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamEnd:
-    """The last message of a stream. `decoded == frames + dropped + failed` on every edge."""
+class Snapshot:
+    """Each stage adds what it knows after the frame before this message; the sink keeps it all as a checkpoint."""
 
     stream: int
-    frames: int  # messages of this stream that went over this edge
-    decoded: int  # frames that left the decoder
-    dropped: int
-    failed: int
+    frames: int  # of the stream, so far
+    clnf: bytes
+    au: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The last message of a stream. `decoded == sent + dropped` and `failed <= sent` on every edge."""
+
+    stream: int
+    sent: int  # frames of this stream (since its last `StreamStart`) that went over this edge
+    decoded: int  # frames that the source gave in that time
+    dropped: int  # of them not sent
+    failed: int  # of those sent, none of the stages worked on
     corrupt: int  # pictures that the decoder could not decode
     interrupted: bool
+    last: bool  # False: a further segment follows
     error: str | None  # what ended the input early; nothing of it is kept
     table: AuTable | None  # from the AU stage on
 
@@ -107,10 +141,10 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The receiver has passed on all of a stream, `frames` messages."""
+    """The receiver has passed on all of a stream, `sent` frames."""
 
     stream: int
-    frames: int
+    sent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +200,7 @@ class Beat:
     progress: int
     stream: int  # -1 before the first
     frames: int
+    refused: int  # messages that were none, since it began
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +210,18 @@ class StreamOpened:
     worker: str
     stream: int
     info: SourceInfo
+    resumed_at: int  # frames that need not be done again
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """A live source is in another state, or there is something to say of it."""
+
+    worker: str
+    stream: int
+    state: str
+    reason: str
+    transition: bool  # False: the state is as it was, and `reason` tells a fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +243,48 @@ class StreamDecoded:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamProgress:
+    """What the sink has seen of a live stream of late."""
+
+    worker: str
+    stream: int
+    faces: int  # in the last frame
+    captured_s: float  # of the last frame
+    clock: str
+    statistics: StreamStatistics  # of the last one to two minutes
+    published: int  # messages on the bus since the sink began
+
+
+@dataclass(frozen=True, slots=True)
 class StreamWritten:
     """The sink has closed a stream's files, or has thrown them away (`output` is None)."""
 
     worker: str
     stream: int
+    segment: int
+    last: bool  # False: a further segment follows
     output: str | None
-    frames: int
+    frames: int  # with rows
+    failed: int  # of them
+    dropped: int
     successes: int
     corrupt: int
     interrupted: bool
     error: str | None
     exit_code: int  # of that error
+    statistics: StreamStatistics
+    note: str  # what the user should know besides
+
+
+@dataclass(frozen=True, slots=True)
+class SinkTally:
+    """What the sink has counted of a stream; part of its checkpoint, and never sent."""
+
+    frames: int
+    successes: int
+    failed: int
+    segment: int
+    output: str
     statistics: StreamStatistics
 
 
@@ -217,6 +294,15 @@ class StreamFailed:
 
     worker: str
     stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the user should know and that ends nothing."""
+
+    worker: str
+    stream: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +325,15 @@ class Assign:
     """Decode this input next."""
 
     stream: int
-    path: str
-    output: str
+    job: str  # `auflow.flow.job.StreamJob` as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Take no pictures from a live source until told to go on."""
+
+    stream: int
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +343,10 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Decode no more of this stream."""
+    """Decode no more of this stream: its sink has failed, or (`remove`) it is to end like one that is interrupted."""
 
     stream: int
+    remove: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The frame ring: the pixels of one lane in shared memory that has no name, so nothing can be left behind.
 
 The orchestrator makes the descriptor (`create_ring`) and every process of the lane gets it at its spawn. Page one
-holds the header: the layout, per slot an owner and a generation number, per role the frame that it works on. The
-pixels follow. A slot has one owner at a time, who hands it on: decode -> clnf -> au -> sink -> free. Only the owner
+holds the header: the layout, per slot an owner and a generation number, per role the frame that it works on, per seat
+what became of the pictures of a live stream, so that no count is lost with a process. The pixels follow. A slot has one owner at a time, who hands it on: decode -> clnf -> au -> sink -> free. Only the owner
 may touch a slot, and every access names the generation that it expects: a late or double use raises.
 
 Frame sizes differ from input to input. Between two inputs the ring is empty, so decode then enlarges the file
@@ -29,17 +29,22 @@ from numpy.typing import NDArray
 
 from auflow.transport.faults import TransportError
 
-__all__ = ["MAX_SLOTS", "FrameRing", "Mark", "Owner", "Slot", "create_ring"]
+__all__ = ["MAX_SEATS", "MAX_SLOTS", "SOURCE_STATES", "FrameRing", "Mark", "Owner", "Slot", "Tally", "create_ring"]
 
 MAX_SLOTS = 64
+MAX_SEATS = 16  # live streams of a lane
+SOURCE_STATES = ("connecting", "streaming", "stalled", "backing off", "paused", "stopped")
 _MAGIC = 0x31474E4952554120  # " AURING1"
 _HEADER_BYTES = mmap.ALLOCATIONGRANULARITY  # the pixels start where a mapping may start
 
 _LAYOUT = np.dtype([("magic", "<u8"), ("epoch", "<u8"), ("slots", "<u8"), ("slot_bytes", "<u8")])
 _SLOT = np.dtype([("generation", "<u8"), ("owner", "<u8")])
 _MARK = np.dtype([("stream", "<i8"), ("frame", "<i8")])
+_COUNTS = ("decoded", "superseded", "too_old", "paused", "sent", "done", "failed", "corrupt", "lost", "reconnects", "published", "state")
+_TALLY = np.dtype([(name, "<u8") for name in _COUNTS])
 _SLOTS_AT = 64
 _MARKS_AT = _SLOTS_AT + MAX_SLOTS * _SLOT.itemsize
+_TALLIES_AT = _MARKS_AT + 16 * _MARK.itemsize
 
 
 class Owner(IntEnum):
@@ -67,6 +72,35 @@ class Mark:
 
     stream: int
     frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the pictures of a live stream; `decoded` is the sum of the drops, `failed`, `done` and those on
+    their way."""
+
+    decoded: int = 0
+    superseded: int = 0  # dropped: a newer one came before there was room
+    too_old: int = 0  # dropped
+    paused: int = 0  # dropped
+    sent: int = 0  # to the stages, by the decoder that runs now
+    done: int = 0
+    failed: int = 0  # under way in a lane that died
+    corrupt: int = 0  # repaired by the decoder
+    lost: int = 0  # never arrived
+    reconnects: int = 0
+    published: int = 0  # messages on the live bus
+    state: int = 0  # of the source: its place in `SOURCE_STATES`
+
+    @property
+    def dropped(self) -> int:
+        """For whatever reason."""
+        return self.superseded + self.too_old + self.paused
+
+    @property
+    def under_way(self) -> int:
+        """Neither done nor dropped nor failed yet."""
+        return self.decoded - self.dropped - self.done - self.failed
 
 
 def create_ring(slots: int, slot_bytes: int) -> int:
@@ -167,6 +201,7 @@ class FrameRing:
         table = np.frombuffer(self._header, _SLOT, self._slots, _SLOTS_AT)
         self._generations, self._owners = table["generation"], table["owner"]
         self._marks = np.frombuffer(self._header, _MARK, len(Owner), _MARKS_AT)
+        self._tallies = np.frombuffer(self._header, _TALLY, MAX_SEATS, _TALLIES_AT)
         self._next = 0
         self._map()
 
@@ -263,6 +298,24 @@ class FrameRing:
         """Make `to` the owner of a slot that this process owns; `Owner.FREE` gives it back."""
         self.check(slot, self._owner)
         self._owners[slot.number] = to
+
+    def reclaim(self) -> None:
+        """Free every slot and forget all marks: only while no process of the lane is alive."""
+        self._owners[:] = Owner.FREE
+        self._marks["stream"] = -1
+
+    def tally(self, seat: int) -> Tally:
+        """The counts of a seat; each count has one writer, so what is read is at most a moment old."""
+        return Tally(*(int(count) for count in self._tallies[seat].item()))
+
+    def count(self, seat: int, **counts: int) -> None:
+        """Set counts of a seat, by their names in `Tally`."""
+        for name, value in counts.items():
+            self._tallies[name][seat] = value
+
+    def clear_tally(self, seat: int) -> None:
+        """Begin anew, for another stream."""
+        self._tallies[seat] = 0
 
     def mark(self, stream: int, frame: int) -> None:
         """Note for the orchestrator what this process works on, so that a death can be told with its frame."""

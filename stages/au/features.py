@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,3 +93,19 @@ class DescriptorMedian:
         """Forget the person."""
         self._hog.reset()
         self._geometry.reset()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next medians depend on."""
+        parts = {"hog": self._hog.snapshot(), "geometry": self._geometry.snapshot()}
+        return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`.
+
+        Raises
+        ------
+        StateError
+        """
+        for part, median in (("hog", self._hog), ("geometry", self._geometry)):
+            own = {name.removeprefix(f"{part}/"): array for name, array in arrays.items() if name.startswith(part)}
+            median.restore(own)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from auflow.errors import ShapeError
+from auflow.stages.au.counts import pack_counts, unpack_counts
+from auflow.stages.state import StateError, field
 
 __all__ = ["RunningMedian", "warm_up"]
 
@@ -125,6 +130,38 @@ class RunningMedian:
         self.value.fill(0.0)
         for state in self._state:
             state.fill(0)
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next samples' medians depend on."""
+        packed = pack_counts(self._counts, self.count)
+        return {"count": np.array(self.count), "value": self.value, "at": self._state[0], "histograms": packed}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`.
+
+        Raises
+        ------
+        StateError
+            It is damaged, or of a median of another size.
+        """
+        size, bins = self._counts.shape
+        self.reset()
+        count = int(field(arrays, "count", np.int64, ()))
+        at = field(arrays, "at", np.int32, (size,))
+        value = field(arrays, "value", np.float64, (size,))
+        if count > _COUNTED_IN_16_BITS:
+            self._counts = self._counts.astype(np.uint32)
+        whole = unpack_counts(field(arrays, "histograms", np.uint8, (None,)), self._counts)
+        # The kernel looks for medians without a look at the ends: they must be there.
+        whole = whole and bool((at >= 0).all() and (at < bins).all())
+        if not whole or (self._counts.sum(axis=1, dtype=np.int64) != count).any():
+            self.reset()
+            raise StateError(f"state: expected {size} histograms of {count} samples each, got something else")
+        self.count = count
+        self.value[:] = value
+        below = np.where(np.arange(bins) < at[:, None], self._counts, 0).sum(axis=1)
+        for state, known in zip(self._state, (at, below, self._counts[np.arange(size), at]), strict=True):
+            state[:] = known
 
 
 def warm_up() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.snapshot import gathered, part_of
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
+from auflow.stages.state import field
 
 __all__ = ["MultiTracker", "SingleTracker"]
 
@@ -28,6 +33,18 @@ class SingleTracker:
         """Forget the stream."""
         self._tracker.reset()
 
+    def forget_faces(self) -> None:
+        """Look for the face anew: the pictures have another size from now on."""
+        self._tracker.reset()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next frames depend on."""
+        return self._tracker.snapshot()
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`; StateError where it is of other settings."""
+        self._tracker.restore(arrays)
+
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(0, result) of the one face: gray (h, w) float32, boxes (k, 5) from `detect`."""
         return [(0, self._tracker.process(gray, detect))]
@@ -46,6 +63,22 @@ class MultiTracker:
             tracker.reset()
         self._active = [False] * _FACES
         self._frames = 0
+
+    def forget_faces(self) -> None:
+        """Look for all faces anew: the pictures have another size from now on."""
+        self.reset()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next frames depend on."""
+        own = {"active": np.array(self._active), "frames": np.array(self._frames)}
+        return {**own, **gathered({str(number): t.snapshot() for number, t in enumerate(self._trackers)})}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`; StateError where it is of other settings."""
+        self._active = field(arrays, "active", np.bool_, (_FACES,)).tolist()
+        self._frames = int(field(arrays, "frames", np.int64, ()))
+        for number, tracker in enumerate(self._trackers):
+            tracker.restore(part_of(arrays, str(number)))
 
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(face id, result) of every face that is followed: gray (h, w) float32, boxes (k, 5) from `detect`."""

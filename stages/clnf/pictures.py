@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.stages.clnf.face_model import FaceModel
 from auflow.stages.clnf.tracker import Detect, TrackResult, best_start
+from auflow.stages.state import field
 
 __all__ = ["PictureFitter"]
 
@@ -27,6 +31,17 @@ class PictureFitter:
     def reset(self) -> None:
         """Forget the boxes; of pictures there is nothing to forget."""
         self.boxes = None
+
+    def forget_faces(self) -> None:
+        """The pictures have another size from now on: without meaning here."""
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next pictures depend on: the boxes that were given."""
+        return {} if self.boxes is None else {"boxes": self.boxes}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`; StateError where it is of other settings."""
+        self.boxes = field(arrays, "boxes", np.float32, (None, 5)) if "boxes" in arrays else None
 
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(number, result) of every box: gray (h, w) float32, boxes (k, 5) from `detect`."""

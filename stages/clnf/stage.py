@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,20 @@ from auflow.stages.clnf.tracker import FaceTracker
 from auflow.stages.decode.boxes import read_boxes
 from auflow.stages.records import FaceFit, Frame, SourceInfo
 from auflow.stages.settings import Model, StageSettings
+from auflow.stages.state import field, pack_state, unpack_state
 
 __all__ = ["ClnfStage", "warm_up", "warm_up_fit", "warm_up_rest"]
 
 _EYES = ("left_eye_28", "right_eye_28")
+_STATE = 1  # version of the state's form
 
 
 class ClnfStage:
-    """Fits the faces of one stream at a time: the widest one, several, or those of each picture by itself."""
+    """Fits the faces of one stream at a time: the widest one, several, or those of each picture by itself.
+
+    For several streams at a time there are as many of these, called in turn from one thread: with the same settings
+    they share one model, which has its scratch memory with it.
+    """
 
     def __init__(self, models_root: Path, settings: StageSettings | None = None) -> None:
         self._settings = settings or StageSettings()
@@ -34,19 +41,54 @@ class ClnfStage:
         self._tracker = _tracker(self._model, self._settings)
         names = [part.name for part in self._model.parts]
         self._left, self._right = (names.index(eye) for eye in _EYES)
-        self._gray = np.empty((0, 0), np.float32)
+        self._size = (0, 0)  # of the pictures: height, width; none so far
+        self._gray = np.empty(self._size, np.float32)
 
     def reset(self, info: SourceInfo | None = None) -> None:
         """Forget the stream before the next one, which `info` is of."""
+        self._size = (0, 0)
         self._tracker.reset()
         if isinstance(self._tracker, PictureFitter) and self._settings.boxes_dir and info is not None:
             self._tracker.boxes = read_boxes(Path(self._settings.boxes_dir), Path(info.path))
 
+    def snapshot(self) -> bytes:
+        """All that the next frames depend on: `restore` in any stage with the same settings goes on from it."""
+        return pack_state(self._kind, _STATE, {"size": np.array(self._size), **self._tracker.snapshot()})
+
+    def restore(self, blob: bytes) -> None:
+        """Be as the stage was that gave this `snapshot`.
+
+        Raises
+        ------
+        StateError
+            It is damaged, or of other settings; the stage is as after `reset`.
+        """
+        self.reset()
+        try:
+            arrays = unpack_state(blob, self._kind, _STATE)
+            self._tracker.restore(arrays)
+            height, width = field(arrays, "size", np.int64, (2,)).tolist()
+            self._size = height, width
+        except BaseException:
+            self._tracker.reset()
+            raise
+
+    @property
+    def _kind(self) -> str:
+        return f"clnf.{self._settings.model}.{self._settings.faces}"
+
     def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
-        """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes."""
-        size = frame.bgr.shape[:2]
-        if self._gray.shape != size:
-            self._gray = np.empty(size, np.float32)
+        """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes.
+
+        Where the size of the pictures changes, faces are looked for anew.
+        """
+        height, width, _ = frame.bgr.shape
+        if self._size != (height, width):
+            if any(self._size):
+                self._tracker.forget_faces()
+            self._size = height, width
+        if self._gray.shape != self._size:
+            self._gray = np.empty(self._size, np.float32)
         to_gray(frame.bgr, self._gray)
         found = self._tracker.process(self._gray, detect)
         return tuple(self._record(frame, number, result.state, result.success) for number, result in found)
@@ -91,15 +133,22 @@ class ClnfStage:
 
 
 def _face_model(models_root: Path, settings: StageSettings) -> FaceModel:
-    iterations, tolerance_px = settings.clnf_iterations, settings.clnf_tolerance_px
-    if settings.model == "ceclm":
+    wild = settings.wild and settings.model == "clnf"
+    return _load(models_root.resolve(), settings.model, wild, settings.clnf_iterations, settings.clnf_tolerance_px)
+
+
+# A model holds nothing of a stream, so all stages of a process have the same one. What the nursery has loaded is
+# found here by its forks.
+@lru_cache(maxsize=2)
+def _load(models_root: Path, model: Model, wild: bool, iterations: int | None, tolerance_px: float | None) -> FaceModel:
+    if model == "ceclm":
         # 430 MB of experts are mapped, and their module loaded, only here.
         from auflow.models.ceclm import load_ceclm_models
         from auflow.stages.clnf.ceclm import CeclmFaceModel
 
         return CeclmFaceModel(load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px)
     models = load_clnf_models(models_root)
-    return FaceModel(models, wild=settings.wild, iterations=iterations, tolerance_px=tolerance_px)
+    return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
 
 
 def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | PictureFitter | SingleTracker:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.stages.clnf.face_model import FaceModel, FaceState
 from auflow.stages.clnf.fitter import FitOutcome
+from auflow.stages.clnf.snapshot import pack_face, unpack_face
+from auflow.stages.state import field
 
 __all__ = ["FaceTracker", "TrackResult", "best_start", "widest"]
 
@@ -70,6 +73,21 @@ class FaceTracker:
         self.state = FaceState()
         self.failures = -1  # in a row; -1 after a success
         self._initialised = False
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next frames depend on."""
+        return {**pack_face(self.state), "tracking": np.array([self.failures, self._initialised], np.int64)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`.
+
+        Raises
+        ------
+        StateError
+        """
+        failures, initialised = field(arrays, "tracking", np.int64, (2,)).tolist()
+        self.state = unpack_face(arrays, self._model)
+        self.failures, self._initialised = failures, bool(initialised)
 
     def process(self, gray: Floats, detect: Detect) -> TrackResult:
         """Next frame: gray (h, w) float32; `detect` gives the boxes (k, 5) of this very frame when it is called."""

@@ -47,6 +47,19 @@ class Source(Protocol):
             The input cannot be read on, or the size of its pictures changes.
         """
 
+    def skip(self, frames: int) -> int:
+        """Pass over so many pictures: what `read_into` gives after it is just what it would have given.
+
+        Returns
+        -------
+        how many there were to pass over
+
+        Raises
+        ------
+        InputError
+            As `read_into`.
+        """
+
     def close(self) -> None:
         """Give the file back; `read_into` must not be called any more."""
 
@@ -77,7 +90,7 @@ def expand_pictures(path: Path) -> tuple[Path, ...]:
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a video file, a folder of images or a single image file.
+    """Open a video file, a pipe (- for standard input, or a named pipe), a folder of images or a single image file.
 
     Raises
     ------
@@ -85,6 +98,10 @@ def open_source(path: str | Path) -> Source:
         It is missing, empty, of no known format, or holds not one picture that can be decoded.
     """
     path = Path(path)
+    if str(path) == "-" or path.is_fifo():
+        from auflow.stages.decode.video import VideoSource
+
+        return VideoSource(path)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         from auflow.stages.decode.images import ImageSource, list_images
 

@@ -33,11 +33,20 @@ def read_boxes(folder: Path, picture: Path) -> NDArray[np.float32]:
     except ValueError as error:
         raise InputError(f"{path}: {_EXPECTED}: {error}") from error
     for row in rows:
-        if len(row) != 4 or not np.isfinite(row).all() or row[2] <= row[0] or row[3] <= row[1]:
+        if len(row) != 4 or not _is_box(row):
             raise InputError(f"{path}: {_EXPECTED}, got {' '.join(f'{value:g}' for value in row)}")
     corners = np.array(rows, np.float32).reshape(-1, 4)
     sizes = corners[:, 2:] - corners[:, :2]
     return np.concatenate([corners[:, :2], sizes, np.ones((len(corners), 1), np.float32)], axis=1)
 
 
+def _is_box(row: list[float]) -> bool:
+    """Whether these are the corners of a box that float32 can hold, within a million pixels of the picture."""
+    if not all(abs(value) <= _FARTHEST_PX for value in row):
+        return False
+    left, top, right, bottom = np.array(row, np.float32).tolist()
+    return bool(right > left and bottom > top)
+
+
+_FARTHEST_PX = 1e6
 _EXPECTED = "expected lines of four numbers in pixels, min x, min y, max x, max y"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import InputError, ShapeError
+from auflow.stages import MAX_PIXELS
 from auflow.stages.records import SourceInfo
 
 __all__ = ["ImageSource", "list_images"]
@@ -29,7 +30,10 @@ def list_images(folder: Path, suffixes: Collection[str]) -> tuple[Path, ...]:
     InputError
         There is no image in the folder; what is there instead is told.
     """
-    names = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    try:
+        names = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}; check the folder's permissions") from error
     images = [entry for entry in names if entry.suffix.lower() in suffixes]
     if not images:
         found = f"{len(names)} other files, such as {min(names).name}" if names else "no files at all"
@@ -64,7 +68,10 @@ class ImageSource:
         self._next = self._read_next()
         if self._next is None:
             what = "this file is no image" if len(images) == 1 else f"none of these {len(images)} files is an image"
-            raise InputError(f"{path}: {what} that can be decoded; open one in a viewer and save it again")
+            raise InputError(
+                f"{path}: {what} that can be decoded (of up to {MAX_PIXELS:,} pixels); "
+                "open one in a viewer and save it again"
+            )
         self._first = images[self._index - 1]
         height, width = self._next.shape[:2]
         self.info = SourceInfo(str(path), "images", width, height, fps=0.0, frame_count=len(images))
@@ -79,19 +86,31 @@ class ImageSource:
         shape = (self.info.height_px, self.info.width_px, 3)
         if out.shape != shape or out.dtype != np.uint8:
             raise ShapeError(f"out: expected {shape} uint8, got {out.shape} {out.dtype}")
+        picture = self._take()
+        if picture is None:
+            return None
+        np.copyto(out, picture)
+        return self._index, 0.0
+
+    def skip(self, frames: int) -> int:
+        """See `Source.skip`; only by decoding it is known whether a file counts."""
+        for done in range(frames):
+            if self._take() is None:
+                return done
+        return frames
+
+    def _take(self) -> NDArray[np.uint8] | None:
+        shape = (self.info.height_px, self.info.width_px, 3)
         picture, self._next = self._next, None
         if picture is None:
             picture = self._read_next()
-        if picture is None:
-            return None
-        if picture.shape != shape:
+        if picture is not None and picture.shape != shape:
             raise InputError(
                 f"{self._images[self._index - 1]}: {picture.shape[1]}x{picture.shape[0]} pixels, but "
                 f"{self._first.name} has {shape[1]}x{shape[0]}; the images of one folder are one sequence of one size: "
                 "sort them into a folder per size, or give unrelated images as separate inputs"
             )
-        np.copyto(out, picture)
-        return self._index, 0.0
+        return picture
 
     def close(self) -> None:
         """See `Source.close`; no file stays open between pictures."""
@@ -119,6 +138,9 @@ def _decode(path: Path) -> NDArray[np.uint8] | None:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    # OpenCV applies the EXIF orientation, drops alpha and scales 16 bits to 8, as it does for the C++ program.
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        # OpenCV applies the EXIF orientation, drops alpha and scales 16 bits to 8, as it does for the C++ program.
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # a size beyond MAX_PIXELS, or more memory than there is
+        return None
     return None if picture is None else np.asarray(picture, dtype=np.uint8)

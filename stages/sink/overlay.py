@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -33,12 +32,12 @@ LEAST_HEIGHT_PX = 480
 class OverlaySink:
     """Writes NAME.overlay.mp4: H.264 where FFmpeg has x264, else MPEG-4 part 2.
 
-    The Action Units shown are the online values, for the offline pass is known only at the end. The file appears
-    under its name all at once, when `finish` is called.
+    The Action Units shown are the online values, for the offline pass is known only at the end.
 
     Parameters
     ----------
-    path : of the video; its folder exists
+    path : of the video, which appears under its name all at once, with `publish`
+    work : folder where it waits until then
     info : size and rate of the stream that will be shown
     camera : fx, fy, cx, cy in pixels that the head poses are of; None is OpenFace's guess by the size
 
@@ -48,10 +47,16 @@ class OverlaySink:
         The file cannot be written (also from every method).
     """
 
-    def __init__(self, path: Path, info: SourceInfo, camera: tuple[float, float, float, float] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        work: Path,
+        info: SourceInfo,
+        camera: tuple[float, float, float, float] | None = None,
+    ) -> None:
         self._path = path
         self._camera = camera
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        self._temporary = work / "overlay.mp4"
         self._step = round(1 / (TIME_BASE * Fraction(info.fps or IMAGES_FPS).limit_denominator(1001)))
         self._timed = info.kind == "video"
         self._last_pts = -self._step
@@ -83,28 +88,30 @@ class OverlaySink:
         with self._writing():
             self._mux(shown)
 
-    def finish(self, *, interrupted: bool = False) -> Path:
-        """Complete the file and give it its name; NAME.partial.overlay.mp4 when the stream was interrupted."""
-        path = self._path
-        if interrupted:
-            path = path.with_name(f"{path.name.removesuffix('.overlay.mp4')}.partial.overlay.mp4")
+    def prepare(self) -> None:
+        """Complete the file in the work folder."""
         with self._writing():
             self._mux(None)
             if self._container is not None:
                 self._container.close()
                 self._container = None
+
+    def publish(self, *, interrupted: bool = False) -> Path:
+        """Give the prepared file its name; NAME.partial.overlay.mp4 when the stream was interrupted."""
+        path = self._path
+        if interrupted:
+            path = path.with_name(f"{path.name.removesuffix('.overlay.mp4')}.partial.overlay.mp4")
+        with self._writing():
             os.replace(self._temporary, path)
         return path
 
-    def discard(self) -> None:
-        """Leave nothing of a video that was not finished; without effect after `finish`."""
+    def close(self) -> None:
+        """Leave what is in the work folder; nobody can go on with it."""
         if self._container is not None:
-            # It is thrown away: that it cannot be completed does not matter.
+            # That it cannot be completed does not matter.
             with suppress(OSError, av.error.FFmpegError):
                 self._container.close()
             self._container = None
-        with suppress(FileNotFoundError):
-            self._temporary.unlink()
 
     def _mux(self, shown: av.VideoFrame | None) -> None:
         if self._container is not None:
@@ -116,7 +123,7 @@ class OverlaySink:
         try:
             yield
         except (OSError, av.error.FFmpegError) as error:
-            self.discard()
+            self.close()
             raise OutputError(
                 f"{self._path}: cannot be written: {error.strerror}; free some space or choose another folder with -o"
             ) from error

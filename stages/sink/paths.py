@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["aligned_dir", "hog_path", "overlay_path"]
+__all__ = ["aligned_dir", "hog_path", "overlay_path", "work_path"]
 
 
 def _beside(output: Path, ending: str) -> Path:
@@ -24,3 +24,8 @@ def hog_path(output: Path) -> Path:
 def aligned_dir(output: Path) -> Path:
     """The folder of aligned faces of the CSV `output`: NAME_aligned."""
     return _beside(output, "_aligned")
+
+
+def work_path(output: Path) -> Path:
+    """The hidden folder of what is unfinished of the CSV `output`: .NAME.auflow."""
+    return output.with_name(f".{output.name.removesuffix('.csv')}.auflow")

@@ -10,7 +10,7 @@ import pytest
 from auflow.errors import ModelError
 from auflow.models import au_heads
 from auflow.models.au_heads import FEATURES, load_au_heads, read_au_head, read_au_list
-from auflow.stages.au.stage import _Heads
+from auflow.stages.au.heads import Heads, Predictor
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES
 
 
@@ -120,7 +120,7 @@ def test_the_static_heads_know_no_median(models_dir):
 def test_predict_what_the_trace_says(golden, models_dir, trace):
     """From the C++ program's own descriptors and medians: online, and with the final median."""
     heads = load_au_heads(models_dir)
-    predictor = _Heads(heads)
+    predictor = Predictor(Heads(heads))
     for clip in ("default", "changeLighting", "2015-10-15-15-14"):
         events, folder = trace(clip), golden / clip / "trace"
         load = lambda name, folder=folder: np.load(next(folder.glob(name))).reshape(-1)  # noqa: E731

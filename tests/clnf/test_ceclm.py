@@ -25,11 +25,13 @@ from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer
 from auflow.models.clnf import load_clnf_models
 from auflow.models.manifest import load_ceclm_files
 from auflow.models.store import originals
-from auflow.stages.clnf import fit_kernels, patch_kernels
+from auflow.stages.clnf import ClnfStage, fit_kernels, patch_kernels
 from auflow.stages.clnf.ceclm import CeclmFaceModel, CoarseFit, search
 from auflow.stages.clnf.face_model import FaceState
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker
 from auflow.stages.clnf.validator import LandmarkValidator
+from auflow.stages.records import Frame
+from auflow.stages.settings import StageSettings
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "reference/cen_files.py")))
 
@@ -330,6 +332,20 @@ def test_a_tracker_runs_on_it_and_repeats_itself(store):
         return [result.state.landmarks_px for result in found]
 
     assert all(np.array_equal(a, b) for a, b in zip(run(), run(), strict=True))
+
+
+def test_a_stage_on_it_goes_on_from_its_snapshot(store):
+    rng = np.random.default_rng(1)
+    pictures = [cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 2) for _ in range(4)]
+    box = f32([[100, 60, 120, 120, 1]])
+    stage, other = (ClnfStage(store, StageSettings(model="ceclm", faces="all")) for _ in range(2))
+    for number in (1, 2):
+        stage.process(Frame(number, 0.0, pictures[number - 1]), lambda: box)
+    other.restore(stage.snapshot())
+    for number in (3, 4):
+        ours, theirs = (one.process(Frame(number, 0.0, pictures[number - 1]), lambda: box) for one in (stage, other))
+        assert np.array_equal(ours[0].eyes_px, theirs[0].eyes_px)
+        assert other.snapshot() == stage.snapshot()
 
 
 @pytest.mark.parametrize(

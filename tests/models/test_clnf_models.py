@@ -50,7 +50,7 @@ def test_loads_in_under_a_third_of_a_second_of_cpu_time(models_dir):
 
 @pytest.fixture
 def store(layouts, tmp_path) -> Path:
-    """A tiny but complete CLNF store: a main model of 3 points and one part of 2."""
+    """A tiny but complete CLNF store: a main model of 4 points and one part of 2."""
     folder = (originals(tmp_path) / CLNF_MENU).parent
     (folder / "part").mkdir(parents=True)
 
@@ -65,10 +65,10 @@ def store(layouts, tmp_path) -> Path:
     (folder / "main.txt").write_text("PDM pdm.txt\nTriangulations tris.txt\nPatchesCCNF patches.txt\n")
     (folder / "part/menu.txt").write_text("LandmarkDetector model.txt")
     (folder / "part/model.txt").write_text("PDM pdm.txt \nPatchesCCNF patches.txt")
-    (folder / "pdm.txt").write_text(pdm(3))
+    (folder / "pdm.txt").write_text(pdm(4))
     (folder / "part/pdm.txt").write_text(pdm(2))
     (folder / "tris.txt").write_text(layouts.mat_text([[0, 1, 2]], 4))
-    (folder / "patches.txt").write_bytes(layouts.ccnf(points=3)[0])
+    (folder / "patches.txt").write_bytes(layouts.ccnf(points=4)[0])
     (folder / "part/patches.txt").write_bytes(layouts.ccnf(points=2)[0])
     (folder / "validator.txt").write_bytes(layouts.validator()[0])
     return tmp_path
@@ -76,7 +76,7 @@ def store(layouts, tmp_path) -> Path:
 
 def test_generated_store_loads(store):
     models = load_clnf_models(store)
-    assert models.main.pdm.points == 3
+    assert models.main.pdm.points == 4
     (part,) = models.parts
     assert (part.name, part.mapping.tolist(), part.model.pdm.points) == ("eye", [[2, 0], [0, 1]], 2)
 
@@ -91,11 +91,16 @@ def test_generated_store_loads(store):
         ("main_clnf_general.txt", "main.txt", "", "expected a file name"),
         ("main_clnf_general.txt", "eye 2 0 0 1", "eye 2 0 0", "expected a file, a name and pairs"),
         ("main_clnf_general.txt", "eye 2 0 0 1", "eye 2 0 0 x", "expected landmark indices"),
-        ("main_clnf_general.txt", "eye 2 0 0 1", "eye 3 0 0 1", "part eye: expected landmarks of the main model"),
+        ("main_clnf_general.txt", "eye 2 0 0 1", "eye 4 0 0 1", "part eye: expected landmarks of the main model"),
         ("main_clnf_general.txt", "eye 2 0 0 1", "eye 2 0 0 2", "part eye: expected landmarks of the part"),
         ("main_clnf_general.txt", "eye 2 0 0 1", "eye 2 0 2 1", "once each"),
+        ("main_clnf_general.txt", "eye 2 0 0 1", "eye 2 0 0 2147483648", "expected landmark indices"),
+        ("main_clnf_general.txt", "validator.txt", "a\0b.txt", r"below the menu's folder, got 'a\\x00b"),
+        ("main_clnf_general.txt", "FaceDetConversion haar.txt", "LandmarkDetector main.txt", "got another"),
+        ("main_clnf_general.txt", "FaceDetConversion haar.txt", "LandmarkDetector_part part/menu.txt eye 3 1", "names"),
+        ("main.txt", "Triangulations tris.txt", "PatchesCCNF patches.txt", "different scales, got"),
         ("main.txt", "PatchesCCNF", "PatchesCEN", "got PatchesCEN"),
-        ("main.txt", "PDM pdm.txt", "PDM part/pdm.txt", "expected patch experts of the PDM's 2 points, got 3"),
+        ("main.txt", "PDM pdm.txt", "PDM part/pdm.txt", "expected patch experts of the PDM's 2 points, got 4"),
         ("main.txt", "PDM pdm.txt\n", "", "expected a PDM line"),
         ("part/menu.txt", "LandmarkDetector model.txt", "", "expected one LandmarkDetector line, got 0"),
     ],
@@ -106,4 +111,12 @@ def test_broken_menus_are_refused(store, file, old, new, says):
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(ModelError, match=says):
+        load_clnf_models(store)
+
+
+def test_a_validator_of_another_number_of_points_is_refused(store):
+    folder = (originals(store) / CLNF_MENU).parent
+    (folder / "main.txt").write_text("PDM part/pdm.txt\nPatchesCCNF part/patches.txt\n")
+    (folder / "main_clnf_general.txt").write_text("LandmarkDetector main.txt\nDetectionValidator validator.txt\n")
+    with pytest.raises(ModelError, match=r"a validator of the PDM's 2 points, got 4; type `auflow models verify`"):
         load_clnf_models(store)

@@ -137,7 +137,17 @@ def test_list_and_verify_of_a_whole_a_missing_and_a_damaged_store(root, capsys):
     assert run("verify", "--dir", str(root)) == 4
     assert "one.dat: missing" in capsys.readouterr().err
     put(root, b"onE")
-    assert run("list", "--dir", str(root)) == 0
+    assert run("list", "--dir", str(root)) == 0  # the same size: only the SHA-256 tells
+    assert "list --verify" in capsys.readouterr().out
+    assert run("list", "--verify", "--dir", str(root)) == 4
+    assert "3  damaged  lib/one.dat" in capsys.readouterr().out
+    put(root, b"on")
+    assert run("list", "--dir", str(root)) == 4
+    said = capsys.readouterr().out
+    assert "3  damaged  lib/one.dat" in said
+    assert "0 of 1 files" in said
+    assert "1 damaged: type `auflow models fetch --accept-license`" in said
+    put(root, b"onE")
     assert run("verify", "--dir", str(root)) == 4
     error = capsys.readouterr().err
     assert FILE.sha256 in error

@@ -141,7 +141,7 @@ def test_values_come_back(tmp_path: Path) -> None:
 def test_nothing_but_the_result_is_left(tmp_path: Path) -> None:
     sink = CsvSink(tmp_path / "a.csv", StageSettings(precision="full"))
     sink.add(fit(), au())
-    assert list(tmp_path.iterdir()) == []  # the spool has no name
+    assert [path.name for path in tmp_path.iterdir()] == [".a.auflow"]
     assert sink.finish(table(1)) == tmp_path / "a.csv"
     assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
 

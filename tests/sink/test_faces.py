@@ -26,15 +26,21 @@ def face(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (112, 112, 3), np.uint8)
 
 
+def finished(sink, *, interrupted: bool = False) -> Path:
+    if isinstance(sink, HogSink):
+        sink.prepare()
+    return sink.publish(interrupted=interrupted)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 def test_hog_row_to_the_byte(tmp_path: Path) -> None:
-    sink = HogSink(tmp_path / "a.hog")
+    sink = HogSink(tmp_path / "a.hog", tmp_path)
     sink.add(True, hog(1))
     sink.add(False, hog(2))
-    assert sink.finish() == tmp_path / "a.hog"
+    assert finished(sink) == tmp_path / "a.hog"
     data = (tmp_path / "a.hog").read_bytes()
     assert len(data) == 2 * ROW_BYTES
     for row, good in enumerate((1.0, -1.0)):
@@ -45,26 +51,26 @@ def test_hog_row_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_hog_comes_back(tmp_path: Path) -> None:
-    sink = HogSink(tmp_path / "a.hog")
+    sink = HogSink(tmp_path / "a.hog", tmp_path)
     good = [True, False, False, True]
     for row, one in enumerate(good):
         sink.add(one, hog(row))
-    good_again, rows = read_hog(sink.finish())
+    good_again, rows = read_hog(finished(sink))
     assert good_again.tolist() == good
     assert rows.dtype == np.float32
     assert np.array_equal(rows, [hog(row) for row in range(4)])
 
 
 def test_hog_of_nothing_is_empty(tmp_path: Path) -> None:
-    good, rows = read_hog(HogSink(tmp_path / "a.hog").finish())
+    good, rows = read_hog(finished(HogSink(tmp_path / "a.hog", tmp_path)))
     assert (good.shape, rows.shape) == ((0,), (0, 4464))
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0" * 4, lambda data: data[4:]])
 def test_hog_that_was_cut_is_refused(tmp_path: Path, change) -> None:
-    sink = HogSink(tmp_path / "a.hog")
+    sink = HogSink(tmp_path / "a.hog", tmp_path)
     sink.add(True, hog(0))
-    path = sink.finish()
+    path = finished(sink)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=rf"a\.hog: expected rows of {ROW_BYTES} bytes, got 178\d\d bytes"):
         read_hog(path)
@@ -84,11 +90,13 @@ def test_hog_of_another_shape_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_aligned_faces_names_and_content(tmp_path: Path, pictures: bool, expected: list[str]) -> None:
-    sink = AlignedFaces(tmp_path / "a_aligned", pictures=pictures)
+    work = tmp_path / "work"
+    work.mkdir()
+    sink = AlignedFaces(tmp_path / "a_aligned", work, pictures=pictures)
     for seed, (index, face_id) in enumerate([(7, 0), (7, 3), (123456, 11)]):
         sink.add(index, face_id, face(seed))
-    assert sink.finish() == tmp_path / "a_aligned"
-    assert names(tmp_path) == ["a_aligned"]
+    assert finished(sink) == tmp_path / "a_aligned"
+    assert names(tmp_path) == ["a_aligned", "work"]
     assert names(tmp_path / "a_aligned") == expected
     for seed, name in enumerate(expected):
         path = tmp_path / "a_aligned" / name
@@ -102,30 +110,28 @@ def test_aligned_faces_replace_those_of_an_earlier_run_only_when_done(tmp_path: 
     (folder / "frame_det_00_000001.bmp").write_text("earlier")
     (folder / "frame_det_00_000099.bmp").write_text("earlier")
     (folder / "notes.txt").write_text("not ours")
-    sink = AlignedFaces(folder)
+    sink = AlignedFaces(folder, tmp_path)
     sink.add(1, 0, face(0))
     assert (folder / "frame_det_00_000001.bmp").read_text() == "earlier"
-    sink.finish()
+    sink.publish()
     assert names(folder) == ["frame_det_00_000001.bmp", "notes.txt"]
     assert (folder / "frame_det_00_000001.bmp").read_bytes()[:2] == b"BM"
 
 
-def test_interrupted_and_discarded(tmp_path: Path) -> None:
-    hogs, faces = HogSink(tmp_path / "a.b.hog"), AlignedFaces(tmp_path / "a.b_aligned")
+def test_interrupted(tmp_path: Path) -> None:
+    hogs, faces = HogSink(tmp_path / "a.b.hog", tmp_path), AlignedFaces(tmp_path / "a.b_aligned", tmp_path)
     hogs.add(True, hog(0))
     faces.add(1, 0, face(0))
-    assert hogs.finish(interrupted=True).name == "a.b.partial.hog"
-    assert faces.finish(interrupted=True).name == "a.b.partial_aligned"
-    for sink in (HogSink(tmp_path / "c.hog"), AlignedFaces(tmp_path / "c_aligned"), hogs, faces):
-        sink.discard()
-        sink.discard()
-    assert names(tmp_path) == ["a.b.partial.hog", "a.b.partial_aligned"]
+    assert finished(hogs, interrupted=True).name == "a.b.partial.hog"
+    assert finished(faces, interrupted=True).name == "a.b.partial_aligned"
+    hogs.close()
+    assert (tmp_path / "a.b.partial.hog").stat().st_size == ROW_BYTES
 
 
 @pytest.mark.parametrize("kind", [HogSink, AlignedFaces])
 def test_folder_that_cannot_be_written(tmp_path: Path, kind) -> None:
     with pytest.raises(OutputError, match="cannot be written: No such file") as caught:
-        kind(tmp_path / "gone" / "a")
+        kind(tmp_path / "gone" / "a", tmp_path / "gone")
     assert caught.value.exit_code == 3
 
 
@@ -169,8 +175,12 @@ def test_every_row_of_the_csv_has_a_descriptor_and_a_face(tmp_path: Path) -> Non
 
 
 def test_a_file_that_cannot_be_opened_leaves_none_of_the_others(tmp_path: Path, monkeypatch) -> None:
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    make = Path.mkdir
+
+    def refuse(self: Path, *args: object, **more: object) -> None:
+        if self.name == "aligned":
+            raise OSError(28, "No space left on device")
+        make(self, *args, **more)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="a_aligned: cannot be written: No space left"):

@@ -54,11 +54,12 @@ def black(height: int = 47, width: int = 61) -> np.ndarray:
     [("video", [0, 0.04, 0.08, 0.5], [0, 0.04, 0.08, 0.5]), ("images", [0, 0, 0, 0], [0, 0.04, 0.08, 0.12])],
 )
 def test_frames_and_times(tmp_path: Path, kind: str, times: list[float], expected: list[float]) -> None:
-    sink = OverlaySink(tmp_path / "a.overlay.mp4", info(kind=kind, fps=25.0 if kind == "video" else 0.0))
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", tmp_path, info(kind=kind, fps=25.0 if kind == "video" else 0.0))
     for index, time in enumerate(times, start=1):
         sink.add(Frame(index, time, black()), [fit(index, time, success=index > 1)], [au(index)])
-    assert sink.finish() == tmp_path / "a.overlay.mp4"
-    sink.discard()
+    sink.prepare()
+    assert sink.publish() == tmp_path / "a.overlay.mp4"
+    sink.close()
     assert list(tmp_path.iterdir()) == [tmp_path / "a.overlay.mp4"]
     with av.open(str(tmp_path / "a.overlay.mp4")) as container:
         frames = list(container.decode(video=0))
@@ -69,19 +70,24 @@ def test_frames_and_times(tmp_path: Path, kind: str, times: list[float], expecte
     assert second.max() > 200
 
 
-def test_partial_and_discarded(tmp_path: Path) -> None:
-    sink = OverlaySink(tmp_path / "a.overlay.mp4", info())
+def test_partial(tmp_path: Path) -> None:
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", tmp_path, info())
     sink.add(Frame(1, 0.0, black()), [fit(1, 0.0)], [au()])
-    assert sink.finish(interrupted=True) == tmp_path / "a.partial.overlay.mp4"
-    other = OverlaySink(tmp_path / "b.overlay.mp4", info())
-    other.add(Frame(1, 0.0, black()), [fit(1, 0.0)], [au()])
-    other.discard()
+    sink.prepare()
+    assert sink.publish(interrupted=True) == tmp_path / "a.partial.overlay.mp4"
     assert [path.name for path in tmp_path.iterdir()] == ["a.partial.overlay.mp4"]
+
+
+def test_discarded(tmp_path: Path) -> None:
+    sink = ResultSink(tmp_path / "b.csv", StageSettings(overlay=True), info())
+    sink.add(Frame(1, 0.0, black()), [fit(1, 0.0)], [au()])
+    sink.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a\.overlay\.mp4: cannot be written: No such file"):
-        OverlaySink(tmp_path / "gone" / "a.overlay.mp4", info())
+        OverlaySink(tmp_path / "gone" / "a.overlay.mp4", tmp_path / "gone", info())
 
 
 def test_face_is_drawn_where_it_is_at_any_scale() -> None:
@@ -120,16 +126,19 @@ import resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
-from test_overlay import Frame, OutputError, OverlaySink, au, fit, info
+from test_overlay import AuTable, Frame, OutputError, ResultSink, StageSettings, info
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8)
+sink = None
 try:
-    sink = OverlaySink(Path(sys.argv[3]) / "a.overlay.mp4", info(width_px=640, height_px=480))
+    sink = ResultSink(Path(sys.argv[3]) / "a.csv", StageSettings(overlay=True), info(width_px=640, height_px=480))
     for index in range(1, 60):
-        sink.add(Frame(index, index / 25, noise), [fit(index, index / 25)], [au(index)])
-    sink.finish()
+        sink.add(Frame(index, index / 25, noise), [], [])
+    sink.finish(AuTable(np.zeros((0, 17)), np.zeros((0, 18))))
 except OutputError as error:
     print(error)
+    if sink is not None:
+        sink.discard()
 """
 
 
@@ -156,10 +165,11 @@ def test_every_face_is_drawn_and_the_panel_is_of_the_first_that_is_found(tmp_pat
     faces = [moved(near, 0), moved(near, 200), moved(near, 400)]
     lost = dataclasses.replace(faces[0], success=False)
     frames = [(faces, [1, 3, 5]), ([lost, *faces[1:]], [1, 3, 5]), ([], [])]
-    sink = OverlaySink(tmp_path / "a.overlay.mp4", info(**size))
+    sink = OverlaySink(tmp_path / "a.overlay.mp4", tmp_path, info(**size))
     for index, (shown, intensities) in enumerate(frames, start=1):
         sink.add(Frame(index, index / 25, black(480, 640)), shown, [au(intensity=value) for value in intensities])
-    sink.finish()
+    sink.prepare()
+    sink.publish()
     with av.open(str(tmp_path / "a.overlay.mp4")) as container:
         pictures = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
 

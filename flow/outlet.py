@@ -1,0 +1,66 @@
+"""What a decode worker's feeds share: the edge to CLNF, the ring, and which slots are under way for whom."""
+
+from __future__ import annotations
+
+import time
+
+from auflow.flow.process import Shell
+from auflow.transport import messages as m
+from auflow.transport.edge import EdgeSender
+from auflow.transport.ring import FrameRing, Owner, Slot
+
+__all__ = ["Outlet", "frame_of"]
+
+
+class Outlet:
+    """Room for pictures, and the way to the stages."""
+
+    def __init__(self, shell: Shell, edge: EdgeSender[m.FrameReady]) -> None:
+        self.shell = shell
+        self.edge = edge
+        self._uses: dict[int, tuple[int, int]] = {}  # slot number -> its generation, the stream
+        self._grows = False  # a larger picture waits until every slot is free
+
+    @property
+    def ring(self) -> FrameRing:
+        """The ring of the lane."""
+        return self.shell.ring
+
+    def under_way(self, stream: int) -> int:
+        """How many pictures of a stream are with the stages."""
+        return sum(user == stream for _, user in self._uses.values())
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a picture of this size can be taken in now; the ring grows for it as soon as it is empty."""
+        ring = self.ring
+        if size_bytes > ring.slot_bytes:
+            # The last frames of other pictures are still on their way.
+            self._grows = ring.free_slots < ring.slots
+            if self._grows:
+                return False
+            ring.resize(size_bytes)
+        elif self._grows and ring.free_slots < ring.slots:
+            return False
+        self._grows = False
+        return self.edge.credit > 0 and ring.free_slots > 0
+
+    def send(self, slot: Slot, frame: m.FrameReady) -> None:
+        """Hand a filled slot to CLNF."""
+        self.ring.hand_over(slot, Owner.CLNF)
+        self._uses[slot.number] = (slot.generation, frame.stream)
+        self.edge.send(frame)
+        self.shell.progress += 1
+
+    def give_back(self, slot: Slot) -> None:
+        """A slot that was not filled."""
+        self.ring.hand_over(slot, Owner.FREE)
+
+    def released(self, slot: Slot) -> None:
+        """The sink has done with a slot, which may have been taken again since: its header says so before."""
+        if self._uses.get(slot.number, (0, 0))[0] == slot.generation:
+            del self._uses[slot.number]
+
+
+def frame_of(stream: int, slot: Slot, index: int, timestamp_s: float, size: tuple[int, int]) -> m.FrameReady:
+    """The message of a picture that lies in `slot`; `size` is (height, width)."""
+    return m.FrameReady(stream, index, timestamp_s, slot.number, slot.generation, *size, time.monotonic())

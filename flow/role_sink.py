@@ -1,0 +1,106 @@
+"""The work loop at the end of a lane: the sink, which empties the ring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from auflow.flow.file_output import FileOutput
+from auflow.flow.job import StreamJob
+from auflow.flow.process import Shell, WorkerRole, slot_of
+from auflow.flow.topology import WINDOW, Role, edge_name, released_name
+from auflow.stages.records import Frame
+from auflow.transport import messages as m
+from auflow.transport.codec import encode
+from auflow.transport.edge import EdgeReceiver
+from auflow.transport.link import DealerLink
+from auflow.transport.ring import Owner
+
+if TYPE_CHECKING:
+    from auflow.flow.live_output import LiveOutput
+
+__all__ = ["SinkRole"]
+
+
+class SinkRole(WorkerRole):
+    """Writes the results, and gives the slots back: it is the last to see a frame."""
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell)
+        lane = shell.config.number
+        self._in = DealerLink(shell.context, shell.endpoint(edge_name(Role.AU, lane)), shell.name)
+        self._receiver: EdgeReceiver[m.AuReady] = EdgeReceiver(
+            self._in, f"to {shell.name}", WINDOW[Role.SINK], m.AuReady, shell.complain
+        )
+        self._released = DealerLink(shell.context, shell.endpoint(released_name(lane)), shell.name)
+        self._outputs: dict[int, FileOutput | LiveOutput] = {}
+        self._publisher: Any = None  # made when the first live stream comes
+
+    def connect(self) -> None:
+        """Greet the AU worker and the decoder."""
+        self.shell.connect((self._in.socket, self._released.socket))
+        self._receiver.open()
+        self._released.send(encode(m.Credit(1)))
+
+    def setup(self) -> None:
+        """Nothing: a sink is opened per stream."""
+
+    def step(self) -> None:
+        """Take one message."""
+        self.shell.wait((self._in.socket,))
+        if self._publisher is not None:
+            for output in self._outputs.values():
+                output.tell_progress()
+        record = self._receiver.receive()
+        if isinstance(record, m.StreamStart):
+            self._start(record)
+        elif isinstance(record, m.AuReady):
+            self._add(record)
+        elif isinstance(record, m.Snapshot):
+            self._outputs[record.stream].snapshot(record)
+        elif isinstance(record, m.StreamEnd):
+            self._finish(record)
+
+    def _start(self, start: m.StreamStart) -> None:
+        self.shell.stream, self.shell.frames = start.stream, start.resume.frames if start.resume else 0
+        self.shell.note(start.stream, 0)
+        job = StreamJob.from_json(start.job)
+        if job.live is None:
+            self._outputs[start.stream] = FileOutput(self.shell, self.kit, start, job)
+            return
+        from auflow.flow.live_output import LiveOutput, make_publisher
+
+        self._publisher = self._publisher or make_publisher(self.shell)
+        self._outputs[start.stream] = LiveOutput(self.shell, self.kit, start, job, self._publisher)
+
+    def _add(self, record: m.AuReady) -> None:
+        ready, ring = record.frame, self.shell.ring
+        slot = slot_of(ready)
+        self.shell.stream = ready.stream
+        self.shell.note(ready.stream, ready.index)
+        frame = Frame(ready.index, ready.timestamp_s, ring.array(slot, ready.height_px, ready.width_px))
+        self._outputs[ready.stream].add(record, frame)
+        ring.hand_over(slot, Owner.FREE)
+        self._released.send(encode(m.Released(slot.number, slot.generation)))
+        self._receiver.done()
+        self.shell.frames += 1
+        self.shell.progress += 1
+
+    def _finish(self, end: m.StreamEnd) -> None:
+        self.shell.stream = end.stream
+        self.shell.note(end.stream, 0)  # what follows is about no frame
+        written = self._outputs.pop(end.stream).finish(end)
+        self._receiver.acknowledge()  # first: the news of the last stream may end the run, and the AU worker with it
+        self.shell.tell(written)
+
+    def abandon(self) -> None:
+        """What is unfinished can be gone on with from its checkpoint."""
+        for output in self._outputs.values():
+            output.suspend()
+        self._outputs.clear()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._in.close()
+        self._released.close()
+        if self._publisher is not None:
+            self._publisher.close()

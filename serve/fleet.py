@@ -1,0 +1,436 @@
+"""What a service decides, as a pure state machine: which stream is on which lane, and what to do at every fall.
+
+Events and the time in, actions out, as in `auflow.flow.supervision`; who is alive is the matter of `auflow.flow.groups`.
+A live stream is pinned to a live lane, which carries several; a file lane works on one file after the other. Lanes
+are started when their first stream comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from auflow.errors import AuflowError, StageError, UsageError
+from auflow.flow.deaths import Deaths
+from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tick, Warn
+from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
+from auflow.flow.job import StreamJob
+from auflow.flow.topology import Role, Topology, Worker, group_name
+from auflow.stages.statistics import StreamStatistics
+from auflow.transport import messages as m
+
+__all__ = ["Fleet", "Lane", "Stream"]
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream of the service."""
+
+    number: int
+    name: str
+    job: StreamJob
+    state: str = "waiting"
+    reason: str = ""
+    since_s: float = 0.0
+    lane: int = -1
+    seat: int = -1
+    removed: bool = False  # ends, and is forgotten then
+    over: bool = False
+    paused: bool = False
+    restarts: int = 0
+    width_px: int = 0
+    height_px: int = 0
+    faces: int = 0
+    captured_s: float = 0.0
+    clock: str = ""
+    statistics: StreamStatistics = field(default_factory=StreamStatistics)
+    frames: int = 0  # of a file: with rows, as the sink said last
+    failed: int = 0
+    corrupt: int = 0
+    outputs: deque[str] = field(default_factory=lambda: deque(maxlen=10))  # the last files that were written
+
+    @property
+    def live(self) -> bool:
+        """Whether its policy is `live`."""
+        return self.job.live is not None
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane, with its place for live streams or for files."""
+
+    number: int
+    live: bool
+    seats: int
+    ready: bool = False  # its decoder takes orders
+    streams: list[int] = field(default_factory=list)
+    busy: int | None = None  # file lanes: the stream that decode works on
+
+    @property
+    def name(self) -> str:
+        """Of its group."""
+        return group_name(Role.CLNF, self.number)
+
+    @property
+    def decoder(self) -> str:
+        """The worker that takes the orders."""
+        return Worker(Role.DECODE, self.number).name
+
+
+class Fleet:
+    """The state of one service.
+
+    Parameters
+    ----------
+    live_lanes, file_lanes, detectors : how many there may be
+    seats : live streams of a lane
+    bus : whether there is one
+    limits : of patience and restarts
+    seat_taken : called with (lane, seat) when a stream gets a seat, so that its counts begin anew
+    """
+
+    def __init__(
+        self,
+        *,
+        live_lanes: int,
+        file_lanes: int,
+        detectors: int,
+        seats: int,
+        bus: bool,
+        limits: Limits,
+        seat_taken: Callable[[int, int], None] = lambda _lane, _seat: None,
+    ) -> None:
+        self.topology = Topology(live_lanes + file_lanes, detectors, bus)
+        self.lanes = [Lane(number, number < live_lanes, seats) for number in range(live_lanes + file_lanes)]
+        self.streams: dict[str, Stream] = {}
+        self.groups = Groups(limits)
+        self.error: AuflowError | None = None
+        self.draining = False
+        self._limits = limits
+        self._seat_taken = seat_taken
+        self._deaths = Deaths()
+        self._numbers = 0
+        self._stopping = False
+        self._exiting = False
+        self._deadline_s = float("inf")
+
+    @property
+    def done(self) -> bool:
+        """Whether every worker is gone after the end."""
+        return self._exiting and not any(member.alive for member in self.groups.members())
+
+    def incarnation(self, worker: str) -> int:
+        """Which start of a worker counts."""
+        return self.groups.incarnation(worker)
+
+    def begin(self, at_s: float) -> list[Action]:
+        """Start what every stream needs."""
+        lanes = {lane.name for lane in self.lanes}
+        shared = {name: workers for name, workers in self.topology.groups().items() if name not in lanes}
+        return self._react([r for name, workers in shared.items() for r in self.groups.add(name, workers, at_s)], at_s)
+
+    # What is asked of the service
+
+    def add(self, name: str, make_job: Callable[[int], StreamJob], live: bool, at_s: float) -> list[Action]:
+        """Begin a stream; `make_job` gets its seat.
+
+        Raises
+        ------
+        UsageError
+            There is one of this name already, or no room for another.
+        """
+        if name in self.streams and not self.streams[name].over:
+            raise UsageError(f"{name}: there is a stream of this name; remove it first, or choose another name")
+        if self.draining:
+            raise UsageError(f"{name}: the service is draining and takes no more streams")
+        lane = self._lane_for(live)
+        taken = {self._by_number(number).seat for number in lane.streams}
+        seat = next(seat for seat in range(len(taken) + 1) if seat not in taken) if live else -1
+        if live:
+            self._seat_taken(lane.number, seat)
+        stream = Stream(self._numbers, name, make_job(seat), since_s=at_s, lane=lane.number, seat=seat)
+        stream.paused = stream.job.live is not None and stream.job.live.paused
+        self._numbers += 1
+        self.streams.pop(name, None)
+        self.streams[name] = stream
+        lane.streams.append(stream.number)
+        if lane.name not in self.groups:
+            return self._react(self.groups.add(lane.name, self.topology.groups()[lane.name], at_s), at_s)
+        return self._assign(lane, at_s)
+
+    def _lane_for(self, live: bool) -> Lane:
+        """The emptiest; one that runs already before one that has to be started for as many streams."""
+        fitting = [lane for lane in self.lanes if lane.live == live and (not live or len(lane.streams) < lane.seats)]
+        if not fitting:
+            what, key = ("live", "live_lanes or streams_per_lane") if live else ("file", "file_lanes")
+            raise UsageError(f"there is no room for another {what} stream; raise workers.{key}, or remove a stream")
+        return min(fitting, key=lambda lane: (len(lane.streams), lane.name not in self.groups, lane.number))
+
+    def remove(self, name: str, at_s: float) -> list[Action]:
+        """End a stream and forget it."""
+        stream = self._named(name)
+        if stream.over:
+            del self.streams[name]
+            return []
+        stream.removed = True
+        lane = self.lanes[stream.lane]
+        if not lane.ready or (not lane.live and lane.busy != stream.number):
+            return self._close(stream, "removed", "", at_s)
+        self._change(stream, "ending", "", at_s)
+        return [Send(lane.decoder, m.Skip(stream.number, remove=True))]
+
+    def pause(self, name: str, paused: bool, at_s: float) -> list[Action]:
+        """Take no more pictures of a live stream, or go on."""
+        stream = self._named(name)
+        if stream.job.live is None:
+            raise UsageError(f"{name}: only a live stream can be paused; a file waits for nobody: remove it instead")
+        stream.paused = paused
+        stream.job = dataclasses.replace(stream.job, live=dataclasses.replace(stream.job.live, paused=paused))
+        lane = self.lanes[stream.lane]
+        return [Send(lane.decoder, m.Pause(stream.number, paused))] if lane.ready and not stream.over else []
+
+    def drain(self, at_s: float) -> list[Action]:
+        """Take no more pictures at all; what is under way is finished."""
+        self.draining = True
+        actions: list[Action] = []
+        for lane in self.lanes:
+            if lane.ready:
+                actions.append(Send(lane.decoder, m.Drain()))
+            for number in list(lane.streams):
+                if not lane.ready or (not lane.live and lane.busy != number):
+                    actions += self._close(self._by_number(number), "interrupted", "", at_s)
+        return [*actions, *self._stop_when_over(at_s)]
+
+    def stop(self, at_s: float) -> list[Action]:
+        """Drain, then end; at once when called again."""
+        if self._stopping:
+            return self._kill_all()
+        self._stopping = True
+        self._deadline_s = at_s + self._limits.drain_s
+        return self.drain(at_s)
+
+    def _named(self, name: str) -> Stream:
+        if name not in self.streams:
+            names = ", ".join(sorted(self.streams)) or "none"
+            raise UsageError(f"{name}: there is no stream of this name (there are: {names})")
+        return self.streams[name]
+
+    def _by_number(self, number: int) -> Stream:
+        return next(stream for stream in self.streams.values() if stream.number == number)
+
+    # Events
+
+    def handle(self, event: Event, at_s: float) -> list[Action]:
+        """Take in one event; what is to be done about it, in order."""
+        match event:
+            case Interrupted():
+                return self.stop(at_s)
+            case Tick():
+                if at_s >= self._deadline_s:
+                    return self._kill_all() if self._exiting else self._exit(at_s)
+                return self._react(self.groups.handle(event, at_s), at_s)
+            case Exited() | NurseryEnded() | m.Connected() | m.Beat():
+                actions = self._react(self.groups.handle(event, at_s), at_s)
+                if isinstance(event, m.Beat):
+                    self._beat(event)
+                return actions
+            case m.Fault():
+                leave = Send(event.worker, m.Exit())
+                return [*self._react(self.groups.handle(event, at_s), at_s), leave]
+            case m.Ready():
+                return [*self._react(self.groups.handle(event, at_s), at_s), *self._ready(event, at_s)]
+        self.groups.heard(event.worker, at_s)
+        return self._stream_event(event, at_s)
+
+    def _react(self, reactions: Sequence[object], at_s: float) -> list[Action]:
+        actions: list[Action] = []
+        for reaction in reactions:
+            match reaction:
+                case Up():
+                    pass
+                case Down():
+                    actions += self._down(reaction, at_s)
+                case Lost():
+                    actions += self._lost(reaction, at_s)
+                case _:
+                    actions.append(reaction)  # type: ignore[arg-type]
+        return actions
+
+    def _ready(self, event: m.Ready, at_s: float) -> list[Action]:
+        worker = self.groups.member(event.worker).worker
+        if worker.role is not Role.DECODE:
+            return []
+        lane = self.lanes[worker.number]
+        lane.ready, lane.busy = True, None
+        for number in lane.streams:
+            self._change(self._by_number(number), "waiting", "", at_s)
+        return self._assign(lane, at_s)
+
+    def _assign(self, lane: Lane, at_s: float) -> list[Action]:
+        """Give the decoder what it can take: every live stream that waits, or the next file."""
+        if not lane.ready or self.draining:
+            return []
+        actions: list[Action] = []
+        for number in lane.streams:
+            stream = self._by_number(number)
+            if stream.state != "waiting" or (not lane.live and lane.busy is not None):
+                continue
+            self._change(stream, "connecting" if lane.live else "running", "", at_s)
+            lane.busy = None if lane.live else number
+            actions.append(Send(lane.decoder, m.Assign(number, stream.job.to_json())))
+        return actions
+
+    def _down(self, down: Down, at_s: float) -> list[Action]:
+        actions: list[Action] = [Warn(f"{down.cause}; it is started again")]
+        lane = next((lane for lane in self.lanes if lane.name == down.group), None)
+        second = self._deaths.is_enough(down)
+        culprit = next((stream for stream in self.streams.values() if stream.number == down.stream), None)
+        if lane is not None:
+            lane.ready, lane.busy = False, None
+            for number in list(lane.streams):
+                stream = self._by_number(number)
+                stream.restarts += 1
+                stream.job = dataclasses.replace(stream.job, resume=True)
+                self._change(stream, "restarting", down.cause, at_s)
+                if stream.removed or self.draining:
+                    actions += self._close(stream, "interrupted", down.cause, at_s)
+        if second and culprit is not None and not culprit.live and not culprit.over:
+            actions += self._quarantine(culprit, down, at_s)
+        return [*actions, *self._stop_when_over(at_s)]
+
+    def _quarantine(self, stream: Stream, down: Down, at_s: float) -> list[Action]:
+        if down.frame < 1:
+            return self._close(stream, "failed", f"{down.cause} again and again", at_s)
+        if down.role is Role.DECODE:
+            return self._close(
+                stream, "failed", f"frame {down.frame} ended the decoder twice; re-encode the file", at_s
+            )
+        stream.job = dataclasses.replace(stream.job, quarantined=(*stream.job.quarantined, down.frame), resume=True)
+        if down.role is not Role.DETECT:
+            return []
+        name = self.lanes[stream.lane].name
+        cause = dataclasses.replace(down, group=name, cause=f"{down.cause} a second time", stream=-1)
+        return self._react(self.groups.restart(name, cause, at_s), at_s)
+
+    def _lost(self, lost: Lost, at_s: float) -> list[Action]:
+        """A group stays down. What no restart can mend ends the service; else its streams have failed."""
+        if not isinstance(lost.error, StageError):
+            self.error = self.error or lost.error
+            return [Warn(str(lost.error)), *self._exit(at_s)]
+        actions: list[Action] = [Warn(f"{lost.error}; it stays down")] if not self._stopping else []
+        for lane in self.lanes:
+            if lane.name == lost.group:
+                lane.ready = False
+                for number in list(lane.streams):
+                    actions += self._close(self._by_number(number), "failed", str(lost.error), at_s)
+        return [*actions, *self._stop_when_over(at_s)]
+
+    def _beat(self, beat: m.Beat) -> None:
+        stream = next((stream for stream in self.streams.values() if stream.number == beat.stream), None)
+        if stream is not None and not stream.live and beat.worker.startswith(Role.SINK):
+            stream.frames = max(stream.frames, beat.frames)
+
+    def _stream_event(
+        self,
+        event: m.Note
+        | m.SourceChanged
+        | m.StreamOpened
+        | m.StreamProgress
+        | m.StreamRefused
+        | m.StreamDecoded
+        | m.StreamWritten
+        | m.StreamFailed,
+        at_s: float,
+    ) -> list[Action]:
+        if isinstance(event, m.Note):
+            return [Warn(event.text)]
+        stream = next((stream for stream in self.streams.values() if stream.number == event.stream), None)
+        lane = self.lanes[self.groups.member(event.worker).worker.number]
+        if stream is None:
+            return []
+        match event:
+            case m.SourceChanged():
+                return self._source_changed(stream, event, at_s)
+            case m.StreamOpened():
+                stream.width_px, stream.height_px = event.info.width_px, event.info.height_px
+            case m.StreamProgress():
+                stream.faces, stream.captured_s, stream.clock = event.faces, event.captured_s, event.clock
+                stream.statistics = event.statistics
+            case m.StreamFailed():
+                return [Send(lane.decoder, m.Skip(stream.number))]
+            case m.StreamDecoded() if not lane.live:
+                lane.busy = None
+                return self._assign(lane, at_s)
+            case m.StreamRefused():
+                lane.busy = None
+                state = "finished" if event.error is None else "failed"
+                return self._close(stream, state, event.error or "", at_s)
+            case m.StreamWritten():
+                return self._written(stream, event, at_s)
+        return []
+
+    def _source_changed(self, stream: Stream, event: m.SourceChanged, at_s: float) -> list[Action]:
+        if event.transition and stream.state != "ending":
+            self._change(stream, event.state, event.reason, at_s)
+        said = f"{stream.name}: {event.state}" if event.transition else stream.name
+        return [Warn(f"{said}: {event.reason}" if event.reason else said)]
+
+    def _written(self, stream: Stream, event: m.StreamWritten, at_s: float) -> list[Action]:
+        actions: list[Action] = []
+        if event.output is not None:
+            stream.outputs.append(event.output)
+            note = f" ({event.note})" if event.note else ""
+            actions.append(Warn(f"{stream.name}: {event.frames} frames written to {event.output}{note}"))
+        stream.corrupt = max(stream.corrupt, event.corrupt)
+        if not stream.live:
+            stream.frames, stream.failed, stream.statistics = event.frames, event.failed, event.statistics
+        if not event.last:
+            return actions
+        state = "failed" if event.error else "interrupted" if event.interrupted else "finished"
+        return [*actions, *self._close(stream, state, event.error or "", at_s)]
+
+    def _change(self, stream: Stream, state: str, reason: str, at_s: float) -> None:
+        if state != stream.state:
+            stream.since_s = at_s
+        stream.state, stream.reason = state, reason
+
+    def _close(self, stream: Stream, state: str, reason: str, at_s: float) -> list[Action]:
+        self._change(stream, state, reason, at_s)
+        stream.over = True
+        lane = self.lanes[stream.lane]
+        if stream.number in lane.streams:
+            lane.streams.remove(stream.number)
+        lane.busy = None if lane.busy == stream.number else lane.busy
+        if stream.removed:
+            del self.streams[stream.name]
+        said = f"{stream.name}: {state}" + (f": {reason}" if reason else "")
+        return [Warn(said), *self._assign(lane, at_s), *self._stop_when_over(at_s)]
+
+    # The end
+
+    def _stop_when_over(self, at_s: float) -> list[Action]:
+        over = all(stream.over for stream in self.streams.values())
+        return self._exit(at_s) if self._stopping and over and not self._exiting else []
+
+    def _exit(self, at_s: float) -> list[Action]:
+        """Send everyone home; whoever has no ears yet is killed."""
+        self._exiting = self._stopping = self.draining = True
+        self._deadline_s = at_s + self._limits.exit_s
+        self.groups.stop_restarts()
+        return [
+            Send(member.worker.name, m.Exit()) if member.connected else Kill(member.worker.name)
+            for member in self.groups.members()
+            if member.alive
+        ]
+
+    def _kill_all(self) -> list[Action]:
+        self._exiting = self._stopping = self.draining = True
+        self._deadline_s = float("inf")
+        self.groups.stop_restarts()
+        return [Kill(member.worker.name) for member in self.groups.members() if member.alive]
+
+    def is_whole(self) -> bool:
+        """Whether every group that was started is up."""
+        return all(self.groups.phase(name) is Phase.UP for name in self.topology.groups() if name in self.groups)

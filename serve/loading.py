@@ -1,0 +1,216 @@
+"""A file in TOML becomes a `ServeConfig`, or an error that tells everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from auflow.errors import UsageError
+from auflow.serve.checks import host_and_port
+from auflow.serve.config import (
+    BusConfig,
+    ControlConfig,
+    HttpConfig,
+    LimitsConfig,
+    ServeConfig,
+    ServiceConfig,
+    StreamConfig,
+    WorkersConfig,
+)
+from auflow.serve.keys import Faults, Unfit, read_section, shown
+from auflow.serve.places import MAX_SOCKET_PATH, default_socket, default_state_dir
+from auflow.serve.stream_config import check_outputs, read_stream
+from auflow.transport.address import read_address
+
+__all__ = ["SECTIONS", "load_config", "parse_config"]
+
+SECTIONS: dict[str, type] = {
+    "workers": WorkersConfig,
+    "control": ControlConfig,
+    "http": HttpConfig,
+    "bus": BusConfig,
+    "limits": LimitsConfig,
+}
+_STREAM = "stream"
+_LARGEST = 1 << 20  # bytes of a file; thousands of streams take less
+_LANES_PER_DETECTOR = 4
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None = None) -> ServeConfig:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, is no TOML, or has mistakes: all of them.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{path}: the configuration cannot be read: {reason}") from error
+    if len(content) > _LARGEST:
+        raise UsageError(f"{path}: expected a configuration of up to {_LARGEST} bytes; is this the right file?")
+    try:
+        document = tomllib.loads(content.decode())
+    except RecursionError:
+        raise UsageError(f"{path}: lists or tables are nested too deeply for a configuration") from None
+    except ValueError as error:  # of the syntax, of UTF-8, or of a number that Python will not read
+        raise UsageError(f"{path}: expected TOML: {error}") from error
+    return parse_config(document, path.absolute().parent, str(path), environ)
+
+
+def parse_config(
+    document: Mapping[str, object], base: Path, title: str, environ: Mapping[str, str] | None = None
+) -> ServeConfig:
+    """Check a configuration and fill in what it leaves out.
+
+    Parameters
+    ----------
+    document : the parsed TOML
+    base : absolute folder that relative paths count from
+    title : what the message of an error begins with
+    environ : default this process's environment
+
+    Raises
+    ------
+    UsageError
+        It has mistakes: all of them.
+    """
+    environ = os.environ if environ is None else environ
+    faults = Faults()
+    names = (*SECTIONS, _STREAM)
+    own = {key: value for key, value in document.items() if key not in names}
+    service = read_section(ServiceConfig, own, "", faults, beside=names)
+    given = {name: read_section(kind, document.get(name, {}), name, faults) for name, kind in SECTIONS.items()}
+    streams = _streams(document.get(_STREAM, {}), base, environ, faults)
+    http = _http(HttpConfig(**given["http"]), faults)
+    bus = _bus(BusConfig(**given["bus"]), base, faults)
+    socket = _socket(given["control"].get("socket", ""), base, environ, faults)
+    workers = _workers(given["workers"], streams, faults)
+    state_dir = _folder(service.get("state_dir"), "state_dir", base, faults) or default_state_dir(environ)
+    models_root = _folder(service.get("models_dir"), "models_dir", base, faults) or _models_root()
+    faults.raise_any(title)
+    return ServeConfig(
+        state_dir=state_dir.absolute(),
+        models_root=models_root.absolute(),
+        workers=workers,
+        control_socket=socket,
+        http=http,
+        bus=bus,
+        limits=LimitsConfig(**given["limits"]),
+        streams=streams,
+    )
+
+
+def _models_root() -> Path:
+    from auflow.models.store import default_root
+
+    return default_root()
+
+
+def _streams(table: object, base: Path, environ: Mapping[str, str], faults: Faults) -> tuple[StreamConfig, ...]:
+    if not isinstance(table, Mapping):
+        faults.add(_STREAM, f"expected a table for each stream, [stream.NAME] and not [[stream]], got {shown(table)}")
+        return ()
+    read = [read_stream(name, keys, base, environ, faults) for name, keys in table.items()]
+    streams = tuple(stream for stream in read if stream is not None)
+    check_outputs(streams, faults)
+    return streams
+
+
+def _http(http: HttpConfig, faults: Faults) -> HttpConfig:
+    if not http.address:
+        return http
+    try:
+        host_and_port(http.address)
+        remote = not read_address(f"tcp://{http.address}").loopback
+    except (Unfit, UsageError):
+        faults.add("http.address", f"expected HOST:PORT, for example 127.0.0.1:8717, got {shown(http.address)}")
+        return http
+    if remote and not http.allow_remote:
+        faults.add(
+            "http.address",
+            f"expected an address of this machine only (127.0.0.1 or [::1], no names), got {shown(http.address)}: "
+            "anybody who reaches it can read the state; allow_remote = true permits that",
+        )
+    return http
+
+
+def _bus(bus: BusConfig, base: Path, faults: Faults) -> BusConfig:
+    keys_dir = _folder(bus.keys_dir, "bus.keys_dir", base, faults)
+    bus = replace(bus, keys_dir=str(keys_dir or ""))
+    if not bus.address:
+        return bus
+    scheme, _, rest = bus.address.partition("://")
+    if scheme == "ipc" and rest and not rest.startswith("@"):  # @: a name in no folder, which everybody may open
+        path = _folder(rest, "bus.address", base, faults) or base
+        _check_length(path, "bus.address", faults)
+        return replace(bus, address=f"ipc://{path}")
+    try:
+        loopback = scheme == "tcp" and read_address(bus.address).loopback
+    except UsageError:
+        scheme = ""
+    if scheme != "tcp":
+        faults.add("bus.address", f"expected tcp://HOST:PORT or ipc://PATH, got {shown(bus.address)}")
+    elif not loopback and not keys_dir:
+        faults.add(
+            "bus.address",
+            f"expected an address of this machine only (127.0.0.1 or [::1], no names), or keys_dir with keys from "
+            f"`auflow keys new`, got {shown(bus.address)}: without keys anybody could read the results",
+        )
+    return bus
+
+
+def _socket(written: str, base: Path, environ: Mapping[str, str], faults: Faults) -> Path:
+    path = _folder(written, "control.socket", base, faults) or default_socket(environ)
+    _check_length(path, "control.socket", faults)
+    return path
+
+
+def _check_length(path: Path, where: str, faults: Faults) -> None:
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH:
+        faults.add(where, f"expected a socket path of up to {MAX_SOCKET_PATH} bytes, got {size}: {shown(str(path))}")
+
+
+def _folder(written: str | None, where: str, base: Path, faults: Faults) -> Path | None:
+    if not written:
+        return None
+    try:
+        return base / Path(written).expanduser()
+    except RuntimeError:  # ~NAME of a user that is not there
+        faults.add(where, f"expected a path below a home folder that is there, got {shown(written)}")
+        return None
+
+
+def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], faults: Faults) -> WorkersConfig:
+    live = sum(stream.policy == "live" for stream in streams)
+    files = len(streams) - live
+    # A service without streams is one that gets them by `auflow ctl add`: cameras, most likely.
+    wanted = max(live, 0 if files else 1)
+    resolved = {"live_lanes": min(max(1, available_cpus() // 2), wanted), "file_lanes": min(files, 1)} | given
+    lanes = resolved["live_lanes"] + resolved["file_lanes"]
+    resolved.setdefault("detectors", max(1, -(-lanes // _LANES_PER_DETECTOR)))
+    workers = WorkersConfig(**resolved)
+    if live > workers.live_lanes * workers.streams_per_lane:
+        faults.add(
+            "workers.live_lanes",
+            f"expected room for {live} live streams, got {workers.live_lanes} lanes of {workers.streams_per_lane} "
+            "streams (streams_per_lane)",
+        )
+    if files and not workers.file_lanes:
+        faults.add("workers.file_lanes", f"expected at least 1 for {files} file streams, got 0")
+    if not lanes and not streams:
+        faults.add("workers", "expected at least one lane, got live_lanes = 0 and file_lanes = 0")
+    return workers
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use; a container or batch job may have been given fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
