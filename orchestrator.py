@@ -76,5 +76,6 @@ def _job(options: RunOptions, path: Path) -> StreamJob:
         state=output,
         settings=options.settings,
         models_root=str(options.models_root),
+        checkpoint_s=options.checkpoint_s,
         resume=options.resume,
     )

@@ -8,7 +8,7 @@ import zmq
 address = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:8718"
 topic = f"{sys.argv[2]}\0result".encode() if len(sys.argv) > 2 else b""
 
-context: zmq.Context = zmq.Context.instance()
+context = zmq.Context()
 socket = context.socket(zmq.SUB)
 socket.setsockopt(zmq.RCVHWM, 1000)  # messages that wait for us: beyond that the bus drops ours, nobody else's
 socket.subscribe(topic)

@@ -109,9 +109,7 @@ class Crew:
         self.refused = 0  # messages that were none
         self.pids: dict[str, int] = {}
 
-    def until_done(
-        self, more: Sequence[Any] = (), each_turn: Callable[[], Sequence[e.Event]] = lambda: ()
-    ) -> None:
+    def until_done(self, more: Sequence[Any] = (), each_turn: Callable[[], Sequence[e.Event]] = lambda: ()) -> None:
         """Have the workers made and see them through.
 
         Parameters
@@ -119,7 +117,7 @@ class Crew:
         more : sockets or descriptors whose readability ends a wait
         each_turn : called after each wait; the events that it brings
         """
-        self._carry_out_all(self._brain.begin(time.monotonic()))
+        self.carry_out(self._brain.begin(time.monotonic()))
         while not self._brain.done:
             watched: list[Any] = [self._control, self._wake, *more, *([self._nursery] if self._nursery.open else [])]
             zmq.zmq_poll([(source, zmq.POLLIN) for source in watched], int(TICK_S * 1000))
@@ -145,9 +143,10 @@ class Crew:
 
     def handle(self, event: e.Event) -> None:
         """Let the brain decide, and do it."""
-        self._carry_out_all(self._brain.handle(event, time.monotonic()))
+        self.carry_out(self._brain.handle(event, time.monotonic()))
 
-    def _carry_out_all(self, actions: Sequence[e.Action]) -> None:
+    def carry_out(self, actions: Sequence[e.Action]) -> None:
+        """Do what was decided."""
         for action in actions:
             self._carry_out(action)
 
@@ -182,12 +181,15 @@ class Crew:
         self.pids |= self._nursery.born
 
     def _mark_of(self, name: str) -> Mark | None:
-        """What a worker that is gone worked on."""
+        """What a worker that is gone worked on; told once, for the next one of its name has not begun with it."""
         role, _, number = name.rpartition("-")
         if role == Role.BUS:
             return None
         rings = self._rings if role == Role.DETECT else [self._rings[int(number)]]
-        marks = (ring.read_mark(Owner[role.upper()]) for ring in rings)
+        owner = Owner[role.upper()]
+        marks = [ring.read_mark(owner) for ring in rings]
+        for ring in rings:
+            ring.forget_mark(owner)
         return next((mark for mark in marks if mark is not None), None)
 
     # Actions
@@ -208,6 +210,8 @@ class Crew:
                 self._reporter.advanced(action.path, action.frames)
             case e.Finished():
                 self._reporter.stream_finished(action.summary)
+            case e.Tell():
+                self._reporter.note(action.text)
             case e.Warn():
                 self._reporter.warning(action.text)
 

@@ -23,6 +23,7 @@ __all__ = [
     "ResetRing",
     "Send",
     "Started",
+    "Tell",
     "Tick",
     "Warn",
     "WorkerMessage",
@@ -138,4 +139,11 @@ class Warn:
     text: str
 
 
-Action: TypeAlias = Send | Fork | Kill | ResetRing | Started | Advanced | Finished | Warn
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the user something that is as it should be."""
+
+    text: str
+
+
+Action: TypeAlias = Send | Fork | Kill | ResetRing | Started | Advanced | Finished | Tell | Warn

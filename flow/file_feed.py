@@ -12,11 +12,11 @@ from auflow.errors import InputError
 from auflow.flow.job import StreamJob
 from auflow.flow.outlet import Outlet, frame_of
 from auflow.transport import messages as m
+from auflow.transport.codec import decode
 
 __all__ = ["FileFeed"]
 
 SKIP_AT_ONCE = 100  # pictures between two heartbeats
-CHECKPOINT_S = 1.0
 CHECKPOINT_SHARE = 0.02  # of the time so far: a checkpoint of a long stream takes longer, and may be further away
 
 
@@ -43,7 +43,6 @@ class FileFeed:
         self.stream = stream
         self._job = job
         self._source = kit.open_source(Path(job.source))
-        self._corrupt = 0
         self._resume = self._read_checkpoint()
         self._skipped = 0
         self._sent = 0
@@ -83,9 +82,14 @@ class FileFeed:
         self._outlet.edge.start(m.StreamStart(self.stream, info, self._job.to_json(), 0, self._resume))
         shell.tell(m.StreamOpened(shell.name, self.stream, info, goal))
         self._sent, self.started = goal, True
-        self._failed = sum(number <= goal for number in self._job.quarantined)
+        self._failed = self._failed_before()
         self._began_s = self._last_checkpoint_s = time.monotonic()
         return True
+
+    def _failed_before(self) -> int:
+        """Frames before the checkpoint that nobody looked at: those it says, not those that were found out since."""
+        before = decode(self._resume.tally) if self._resume else None
+        return before.failed if isinstance(before, m.SinkTally) else 0
 
     def _skip(self, frames: int) -> bool:
         self._outlet.shell.note(self.stream, self._skipped + 1)
@@ -135,7 +139,9 @@ class FileFeed:
         """Send a checkpoint marker when it is time."""
         now = time.monotonic()
         since_s = now - self._last_checkpoint_s
-        if not self._job.settings.overlay and since_s > CHECKPOINT_S + CHECKPOINT_SHARE * (now - self._began_s):
+        if not self._job.settings.overlay and since_s > self._job.checkpoint_s + CHECKPOINT_SHARE * (
+            now - self._began_s
+        ):
             self._last_checkpoint_s = now
             self._outlet.edge.snapshot(m.Snapshot(self.stream, self._sent, b"", b""))
 

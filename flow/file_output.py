@@ -31,6 +31,7 @@ class FileOutput:
         self._error: AuflowError | None = None
         self._has_checkpoint = start.resume is not None
         self._successes = self._failed = 0
+        self._told_of_checkpoints = False
         self._tally = StreamTally()
         if start.resume is not None:
             before = decode(start.resume.tally)
@@ -59,7 +60,9 @@ class FileOutput:
             self._sink.checkpoint(marker.frames, {"clnf": marker.clnf, "au": marker.au}, encode(tally))
             self._has_checkpoint = True
         except OutputError as error:
-            self._shell.tell(m.Note(self._shell.name, self._stream, f"no checkpoint could be written: {error}"))
+            if not self._told_of_checkpoints:
+                self._told_of_checkpoints = True
+                self._shell.tell(m.Note(self._shell.name, self._stream, str(error)))
 
     def tell_progress(self) -> None:
         """The heartbeat says how far a file is."""

@@ -12,7 +12,7 @@ are gone the group is started again, as long as its budget lasts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -110,6 +110,7 @@ class _Group:
     start_at_s: float = 0.0
     falls_s: list[float] = field(default_factory=list)  # when, within the window
     culprit: Down | None = None
+    silent: str = ""  # the worker that was killed because it said nothing: what it worked on shows when it is gone
     suspicion: tuple[Down, float] | None = None  # and when it counts as the cause itself
     restarts: int = 0
 
@@ -200,7 +201,7 @@ class Groups:
     # Rising
 
     def _start(self, group: _Group, at_s: float) -> list[Reaction]:
-        group.phase, group.culprit, group.suspicion = Phase.STARTING, None, None
+        group.phase, group.culprit, group.suspicion, group.silent = Phase.STARTING, None, None, ""
         group.incarnation += 1
         group.restarts = group.incarnation
         for member in group.members.values():
@@ -225,6 +226,8 @@ class Groups:
         member = group.members[event.worker]
         member.gone = True
         reactions: list[Reaction] = []
+        if event.worker == group.silent and group.culprit is not None:
+            group.culprit = replace(group.culprit, stream=event.stream, frame=event.frame)
         if not member.killed and group.phase is not Phase.LOST:
             cause = f"{event.worker} {how_it_ended(event.code)}"
             reactions = self._fall(group, Down(group.name, member.worker.role, cause, event.stream, event.frame), at_s)
@@ -308,6 +311,7 @@ class Groups:
             if at_s - member.heard_s > limit_s:
                 what = "gave no sign of life" if member.ready else "was not ready to work"
                 cause = f"{member.worker.name} {what} for {limit_s:.0f} s"
+                group.silent = member.worker.name
                 return self._fall(group, Down(group.name, member.worker.role, cause), at_s)
         return []
 

@@ -34,6 +34,7 @@ class StreamJob:
     state: str  # path beside which the work folder with the checkpoint lies
     settings: StageSettings
     models_root: str
+    checkpoint_s: float = 1.0  # at least so long between two checkpoints of a file
     resume: bool = False  # go on from the checkpoint, if there is one that fits
     quarantined: tuple[int, ...] = ()  # frames that no stage may look at
     live: LiveJob | None = None

@@ -9,7 +9,9 @@ from typing import Any
 
 from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.outlet import Outlet, frame_of
-from auflow.stages.decode.live import LivePicture, LiveReader, SourceState
+from auflow.stages.decode.live import SourceState
+from auflow.stages.decode.live.mailbox import LivePicture
+from auflow.stages.decode.live.reader import LiveReader
 from auflow.stages.records import SourceInfo
 from auflow.transport import messages as m
 from auflow.transport.codec import decode
@@ -41,6 +43,7 @@ class LiveFeed:
         self._size_bytes = 0
         self._sent = self._sent_before = self._dropped_before = 0  # all; before this segment
         self._blocked = False
+        self._offset_s: float | None = None  # of the reader's time to the stream's
         self.started = False
         self.ended = False
         self._segment_ends_s = self._checkpoint_s = float("inf")
@@ -110,7 +113,8 @@ class LiveFeed:
         shell.tell(m.StreamOpened(shell.name, self.stream, info, 0))
         self.started, self._resume = True, None
         self._segment_ends_s = now_s + (self._live.rotate_s or float("inf"))
-        self._checkpoint_s = now_s + self._live.checkpoint_s
+        # The first one soon: that of the segment before has gone with its rows.
+        self._checkpoint_s = now_s + min(1.0, self._live.checkpoint_s)
         return True
 
     def _send(self, picture: LivePicture) -> None:
@@ -121,7 +125,7 @@ class LiveFeed:
         self._outlet.shell.note(self.stream, picture.index)
         picture.write_into(ring.array(slot, *size))
         frame = dataclasses.replace(
-            frame_of(self.stream, slot, picture.index, picture.timestamp_s, size),
+            frame_of(self.stream, slot, picture.index, self._stream_time(picture), size),
             taken_s=picture.taken_s,
             captured_s=picture.captured_s,
             clock=str(picture.clock),
@@ -130,6 +134,15 @@ class LiveFeed:
         self._sent += 1
         ring.count(self._live.seat, sent=self._sent)
         self._outlet.shell.stream, self._outlet.shell.frames = self.stream, picture.index
+
+    def _stream_time(self, picture: LivePicture) -> float:
+        """The picture's time since the stream began, also when that was in a process that is gone."""
+        if self._offset_s is None:
+            origin_us = int(1e6 * (picture.taken_s - picture.timestamp_s))
+            if self._before.origin_us == 0:
+                self._outlet.ring.count(self._live.seat, origin_us=origin_us)
+            self._offset_s = max(0.0, (origin_us - (self._before.origin_us or origin_us)) / 1e6)
+        return picture.timestamp_s + self._offset_s
 
     def _tell_events(self) -> None:
         shell = self._outlet.shell

@@ -62,13 +62,14 @@ class LiveOutput:
         self._frames = self._successes = self._faces = 0
         self._last: m.FrameReady | None = None
         self._next_progress_s = 0.0
+        self._told_frames, self._told_s = 0, time.monotonic() - 1e-3
         self._state = -1
         self._error: OutputError | None = None
         output, resume = self._where(start)
         self._output = output
         self._sink: Any = None
         with self._lines_may_fail():
-            self._lines = kit.make_jsonl(self._live.jsonl) if self._live.jsonl else None
+            self._lines = kit.make_jsonl(_stamped(self._live.jsonl)) if self._live.jsonl else None
         with self._output_may_fail():
             self._sink = kit.make_live_sink(job, start.info, output, resume)
 
@@ -79,8 +80,7 @@ class LiveOutput:
             if isinstance(before, m.SinkTally) and before.segment == start.segment:
                 self._frames, self._successes = before.frames, before.successes
                 return before.output, start.resume.sink
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        return self._job.output.replace("{start}", stamp), None
+        return _stamped(self._job.output), None
 
     def add(self, record: m.AuReady, frame: Frame) -> None:
         """Take in one frame's results, publish them."""
@@ -124,10 +124,12 @@ class LiveOutput:
             self._publish("stream", pack_stream(self._job.name, self._published, time.time(), report, counts))
             self._shell.ring.count(self._seat, published=self._published)
         captured_s = self._last.captured_s if self._last else 0.0
+        fps = (self._frames - self._told_frames) / (now - self._told_s)
+        self._told_frames, self._told_s = self._frames, now
         statistics = self._tally.statistics()
         self._shell.tell(
             m.StreamProgress(
-                self._shell.name, self._stream, self._faces, captured_s, clock, statistics, self._published
+                self._shell.name, self._stream, self._faces, fps, captured_s, clock, statistics, self._published
             )
         )
 
@@ -148,7 +150,7 @@ class LiveOutput:
         note = ""
         if self._sink is not None:
             with self._output_may_fail():
-                path = self._sink.finish(end.table, interrupted=False, last=end.last)
+                path = self._sink.finish(end.table, last=end.last)
                 output = None if path is None else str(path)
         difference = None if end.table is None else end.table.online_difference
         if output is not None and difference is not None:
@@ -209,6 +211,11 @@ class LiveOutput:
         self._sink = self._lines = None
 
 
+def _stamped(pattern: str) -> str:
+    """A path with the moment in it at which what it names is begun."""
+    return pattern.replace("{start}", datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
+
+
 def _counts(tally: Tally) -> dict[str, int]:
     drops = {f"dropped.{reason}": getattr(tally, reason) for reason in ("superseded", "too_old", "paused")}
     return {"in": tally.decoded, "done": tally.done, "failed": tally.failed, "dropped": tally.dropped, **drops}
@@ -220,5 +227,3 @@ def _told(difference: Any) -> str:
         f"online against offline intensities: mean absolute difference {float(np.mean(difference)):.3f}, "
         f"largest {AU_INTENSITIES[largest]} {float(difference[largest]):.3f}"
     )
-
-

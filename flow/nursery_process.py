@@ -16,9 +16,11 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
@@ -33,13 +35,15 @@ __all__ = ["main"]
 
 _HEAVY = (Role.CLNF, Role.AU)
 _MADV_DONTNEED = 4
+SINKS_S = 3.0  # for them to leave
 
 
 def main() -> None:
     """Serve until told to end, or until the orchestrator is gone."""
     requests, life_fd = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     gc.disable()
-    worker.prepare_process(dies_with_parent=True)
+    # It hears of the orchestrator's death at the socket, and lives on for a moment to tidy up.
+    worker.prepare_process(dies_with_parent=False)
     worker.import_roles()
     _Nursery(requests, life_fd).serve()
 
@@ -52,6 +56,7 @@ class _Nursery:
         self._life_fd = life_fd
         self._children: dict[int, str] = {}
         self._loaded: set[Role] = set()
+        self._run_dirs: set[str] = set()
         self._wake, self._waker = os.pipe()
         for fd in (self._wake, self._waker):
             os.set_blocking(fd, False)
@@ -87,8 +92,8 @@ class _Nursery:
             case {"end": _}:
                 self._end(list(self._children))
                 return False
-            case None:  # the orchestrator is gone: sinks notice by themselves, and tidy up
-                self._end([pid for pid, name in self._children.items() if not name.startswith(Role.SINK)])
+            case None:
+                self._tidy_up()
                 return False
         return True
 
@@ -115,6 +120,7 @@ class _Nursery:
             self._requests.sendall(json.dumps(answer).encode() + b"\n")
 
     def _fork(self, name: str, config: WorkerConfig) -> None:
+        self._run_dirs.add(config.run_dir)
         self._load(config)
         gc.freeze()
         pid = os.fork()
@@ -156,6 +162,17 @@ class _Nursery:
             if pid == 0:
                 return
             self._answer(exited=self._children.pop(pid), code=os.waitstatus_to_exitcode(status))
+
+    def _tidy_up(self) -> None:
+        """The orchestrator is gone: remove what it cannot remove any more. Sinks notice by themselves, and close."""
+        sinks = [pid for pid, name in self._children.items() if name.startswith(Role.SINK)]
+        self._end([pid for pid in self._children if pid not in sinks])
+        deadline_s = time.monotonic() + SINKS_S
+        while sinks and time.monotonic() < deadline_s:
+            sinks = [pid for pid in sinks if os.waitpid(pid, os.WNOHANG)[0] == 0]
+            time.sleep(0.01)
+        for folder in self._run_dirs:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _end(self, pids: list[int]) -> None:
         for pid in pids:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
     from auflow.stages.decode import Source
-    from auflow.stages.decode.live import LiveReader
+    from auflow.stages.decode.live.reader import LiveReader
     from auflow.stages.detect import MtcnnDetector
     from auflow.stages.sink import ResultSink
     from auflow.stages.sink.jsonl import JsonLinesSink
@@ -70,7 +70,8 @@ def preload(role: str, models_root: Path, settings: StageSettings) -> None:
 
 def prepare(role: str) -> None:
     """Import the role's stage, so that its libraries load while other workers start, and keep OpenCV to one thread."""
-    importlib.import_module(f"auflow.stages.{_MODULES[role]}")
+    if role in _MODULES:
+        importlib.import_module(f"auflow.stages.{_MODULES[role]}")
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
 
@@ -132,17 +133,21 @@ def make_jsonl(path: str) -> JsonLinesSink:
     """A file of JSON lines."""
     from auflow.stages.sink.jsonl import JsonLinesSink
 
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     return JsonLinesSink(Path(path))
 
 
 def read_checkpoint(job: StreamJob) -> m.StreamState | str | None:
     """The place from which a stream goes on; None where there is none, or why the one that is there will not do."""
-    from auflow.stages.sink.checkpoint import identity_of, read_checkpoint
+    from auflow.stages.sink.checkpoint import CHECKPOINT, identity_of, read_checkpoint
+    from auflow.stages.sink.live import read_live_checkpoint
     from auflow.stages.sink.paths import work_path
 
-    if not work_path(Path(job.state)).is_dir():
+    state = Path(job.state)
+    if not (work_path(state) / CHECKPOINT).exists():
         return None
-    found = read_checkpoint(Path(job.state), identity_of(job.source, job.settings, Path(job.models_root)))
+    read = read_checkpoint if job.live is None else read_live_checkpoint
+    found = read(state, identity_of(job.source, job.settings, Path(job.models_root)))
     if isinstance(found, str):
         return f"{job.name}: begins anew: {found}"
     states = found.states
@@ -163,7 +168,8 @@ def keep_picture(job: StreamJob, index: int, pixels: NDArray[np.uint8]) -> Path:
 
 def open_live(job: StreamJob, first_index: int) -> LiveReader:
     """The reader of a live source; not started."""
-    from auflow.stages.decode.live import LiveReader, LiveSpec
+    from auflow.stages.decode.live import LiveSpec
+    from auflow.stages.decode.live.reader import LiveReader
 
     assert job.live is not None
     return LiveReader(LiveSpec(**job.live.spec), first_index=first_index)

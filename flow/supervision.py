@@ -123,9 +123,7 @@ class Supervisor:
 
     def begin(self, at_s: float) -> list[Action]:
         """Start all workers: detection and the light ones first."""
-        starts = [
-            self._groups.add(name, workers, at_s) for name, workers in self._topology.groups().items()
-        ]
+        starts = [self._groups.add(name, workers, at_s) for name, workers in self._topology.groups().items()]
         return self._react([reaction for reactions in starts for reaction in reactions], at_s)
 
     def handle(self, event: Event, at_s: float) -> list[Action]:

@@ -77,8 +77,11 @@ class Topology:
 
     def groups(self) -> dict[str, tuple[Worker, ...]]:
         """The workers that live and die together, by the name of their group."""
-        groups = {group_name(Role.DETECT, number): (Worker(Role.DETECT, number),) for number in range(self.detectors)}
-        groups |= {group_name(Role.BUS, 0): (Worker(Role.BUS, 0),)} if self.bus else {}
+        groups: dict[str, tuple[Worker, ...]] = {}
+        for number in range(self.detectors):
+            groups[group_name(Role.DETECT, number)] = (Worker(Role.DETECT, number),)
+        if self.bus:
+            groups[group_name(Role.BUS, 0)] = (Worker(Role.BUS, 0),)
         lane_roles = (Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
         for lane in range(self.lanes):
             groups[group_name(Role.CLNF, lane)] = tuple(Worker(role, lane) for role in lane_roles)

@@ -18,12 +18,14 @@ __all__ = ["Listener"]
 
 _QUEUE = 1000  # messages that wait for us; beyond that the bus drops for us
 _MAX_BYTES = 16 << 20
+_STRANGE = "the other end asks for keys (--keys) or takes none, or is no live bus"
+_CONNECTED = "connected"
 _EVENTS: dict[int, str] = {
-    zmq.EVENT_HANDSHAKE_SUCCEEDED: "connected",
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: _CONNECTED,
     zmq.EVENT_DISCONNECTED: "the connection is gone; trying again",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "these keys are not admitted (or the server's key is another one)",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the other end asks for keys (--keys), or is no live bus",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the other end does not answer as a live bus does",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: _STRANGE,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _STRANGE,
 }
 # After these libzmq gives up, and we try again: the keys may be admitted later, another server may come.
 _GIVEN_UP = (
@@ -95,6 +97,8 @@ class Listener:
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             if event["event"] in _GIVEN_UP and self._again_s is None:
                 self._again_s = time.monotonic() + _AGAIN_S
+            if event["event"] == zmq.EVENT_DISCONNECTED and self._said != _CONNECTED:
+                continue  # the end of an attempt that has been told
             sentence = _EVENTS.get(int(event["event"]))
             if sentence is not None and sentence != self._said:
                 self._said = sentence

@@ -234,15 +234,18 @@ class LimitsConfig:
 
     drain_s: float = key(10.0, number("seconds", 0.0, 3600.0), "seconds to finish what is under way when it stops")
     start_s: float = key(
-        600.0,
+        300.0,
         number("seconds", 1.0, 86400.0),
         "seconds that a worker may take to start; kernels may have to be compiled",
     )
     silence_s: float = key(
         30.0, number("seconds", 1.0, 3600.0), "seconds without a heartbeat until a worker counts as hanging"
     )
-    restarts: int = key(10, whole(0, 100_000), "restarts of a lane within `restart_window_s` until it is given up")
-    restart_window_s: float = key(600.0, number("seconds", 1.0, 366 * _DAY_S), "seconds that a restart counts for")
+    restarts: int = key(8, whole(0, 100_000), "restarts of a lane within `restart_window_s` until it is given up")
+    restart_window_s: float = key(300.0, number("seconds", 1.0, 366 * _DAY_S), "seconds that a restart counts for")
+    checkpoint_s: float = key(
+        10.0, number("seconds", 0.5, _DAY_S), "seconds between two checkpoints of a live stream's running medians"
+    )
 
 
 @dataclass(frozen=True, slots=True)

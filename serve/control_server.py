@@ -28,6 +28,7 @@ _READ = 1 << 16  # bytes taken from a client at a time
 _MAX_AT_ONCE = 64  # requests: the answers must find room
 _IDLE_S = 60.0  # silence of a client, a line begun and not ended, an answer not taken: then it is dropped
 _PROBE_S = 1.0
+_DEAF_S = 1.0  # not to be woken again and again by a client that cannot be let in
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class ControlServer:
         self._clock = clock
         self._clients: dict[int, _Client] = {}
         self._next = 0
+        self._deaf_until_s: float | None = None
         self._listener = _listen(path)
         self._identity = _identity(path)
         self._selector = selectors.DefaultSelector()
@@ -83,6 +85,9 @@ class ControlServer:
             if events & selectors.EVENT_READ and ready.data in self._clients:
                 found += [(ready.data, request) for request in self._read(ready.data)]
         self._drop_idle()
+        if self._deaf_until_s is not None and self._clock() >= self._deaf_until_s:
+            self._deaf_until_s = None
+            self._selector.register(self._listener, selectors.EVENT_READ, None)
         return found
 
     def answer(self, client: int, answer: Mapping[str, Any]) -> None:
@@ -105,7 +110,11 @@ class ControlServer:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it is gone already, or there are no descriptors left: the next call tries again
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # it is gone already
+            return
+        except OSError:  # no descriptors or no memory left
+            self._selector.unregister(self._listener)
+            self._deaf_until_s = self._clock() + _DEAF_S
             return
         if not _is_allowed(connection) or len(self._clients) >= _MAX_CLIENTS:
             self.dropped["full" if len(self._clients) >= _MAX_CLIENTS else "refused"] += 1

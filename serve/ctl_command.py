@@ -67,6 +67,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("stop", "drain, and end the service"),
     ):
         operations.add_parser(operation, help=meaning).set_defaults(handler=_of_service)
+    for each in operations.choices.values():  # behind the operation as well as before it
+        each.add_argument("--socket", metavar="PATH", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 class _RefusedError(AuflowError):

@@ -1,8 +1,8 @@
 """What a service decides, as a pure state machine: which stream is on which lane, and what to do at every fall.
 
-Events and the time in, actions out, as in `auflow.flow.supervision`; who is alive is the matter of `auflow.flow.groups`.
-A live stream is pinned to a live lane, which carries several; a file lane works on one file after the other. Lanes
-are started when their first stream comes.
+Events and the time in, actions out, as in `auflow.flow.supervision`; who is alive is the matter of
+`auflow.flow.groups`. A live stream is pinned to a live lane, which carries several; a file lane works on one file after
+the other. Lanes are started when their first stream comes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from auflow.errors import AuflowError, StageError, UsageError
 from auflow.flow.deaths import Deaths
-from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tick, Warn
+from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tell, Tick, Warn
 from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
 from auflow.flow.job import StreamJob
 from auflow.flow.topology import Role, Topology, Worker, group_name
@@ -43,6 +43,7 @@ class Stream:
     width_px: int = 0
     height_px: int = 0
     faces: int = 0
+    fps: float = 0.0
     captured_s: float = 0.0
     clock: str = ""
     statistics: StreamStatistics = field(default_factory=StreamStatistics)
@@ -357,7 +358,7 @@ class Fleet:
                 stream.width_px, stream.height_px = event.info.width_px, event.info.height_px
             case m.StreamProgress():
                 stream.faces, stream.captured_s, stream.clock = event.faces, event.captured_s, event.clock
-                stream.statistics = event.statistics
+                stream.statistics, stream.fps = event.statistics, event.fps
             case m.StreamFailed():
                 return [Send(lane.decoder, m.Skip(stream.number))]
             case m.StreamDecoded() if not lane.live:
@@ -375,20 +376,22 @@ class Fleet:
         if event.transition and stream.state != "ending":
             self._change(stream, event.state, event.reason, at_s)
         said = f"{stream.name}: {event.state}" if event.transition else stream.name
-        return [Warn(f"{said}: {event.reason}" if event.reason else said)]
+        text = f"{said}: {event.reason}" if event.reason else said
+        return [Warn(text) if event.state in ("stalled", "backing off") else Tell(text)]
 
     def _written(self, stream: Stream, event: m.StreamWritten, at_s: float) -> list[Action]:
         actions: list[Action] = []
         if event.output is not None:
             stream.outputs.append(event.output)
             note = f" ({event.note})" if event.note else ""
-            actions.append(Warn(f"{stream.name}: {event.frames} frames written to {event.output}{note}"))
+            actions.append(Tell(f"{stream.name}: {event.frames} frames written to {event.output}{note}"))
         stream.corrupt = max(stream.corrupt, event.corrupt)
         if not stream.live:
             stream.frames, stream.failed, stream.statistics = event.frames, event.failed, event.statistics
         if not event.last:
             return actions
-        state = "failed" if event.error else "interrupted" if event.interrupted else "finished"
+        ended = "removed" if stream.removed else "ended" if stream.live else "interrupted"
+        state = "failed" if event.error else ended if event.interrupted else "finished"
         return [*actions, *self._close(stream, state, event.error or "", at_s)]
 
     def _change(self, stream: Stream, state: str, reason: str, at_s: float) -> None:
@@ -406,7 +409,7 @@ class Fleet:
         if stream.removed:
             del self.streams[stream.name]
         said = f"{stream.name}: {state}" + (f": {reason}" if reason else "")
-        return [Warn(said), *self._assign(lane, at_s), *self._stop_when_over(at_s)]
+        return [Warn(said) if state == "failed" else Tell(said), *self._assign(lane, at_s), *self._stop_when_over(at_s)]
 
     # The end
 

@@ -20,6 +20,7 @@ __all__ = ["HealthServer", "not_ready"]
 _MAX_CONNECTIONS = 16
 _SILENCE_S = 5.0  # of a client in the middle of its request
 _WHOLE_S = 15.0  # for a request and its answer in all
+_TURN_S = 0.2  # how soon it notices that it is to end, or that a client is late
 _UP = ("ready", "running")  # of a lane
 _Answer = tuple[HTTPStatus, Mapping[str, Any]]
 
@@ -30,6 +31,8 @@ def not_ready(status: Mapping[str, Any]) -> list[str]:
     if state == "ready":
         return []
     groups = [*status.get("lanes", ()), *status.get("detectors", ())]
+    bus = status.get("bus") or {}
+    groups += [{"name": "the bus", "state": bus["state"]}] if "state" in bus else []
     down = [f"{group.get('name')} is {group.get('state')}" for group in groups if group.get("state") not in _UP]
     return [f"the service is {state}", *down]
 
@@ -65,7 +68,7 @@ class HealthServer:
             raise UsageError(
                 f'http.address: {address} cannot be listened on: {reason}; choose another, or "" for none'
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.5,), name="health", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_TURN_S,), name="health", daemon=True)
         self._thread.start()
 
     @property
@@ -153,7 +156,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Called by the serving thread twice a second: ends what takes too long."""
+        """Called by the serving thread in every turn: ends what takes too long."""
         now = time.monotonic()
         with self._lock:
             late = [request for request, since in self._open.items() if now - since > _WHOLE_S]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, MutableMapping
@@ -10,6 +11,7 @@ from contextlib import suppress
 
 __all__ = ["Notifier"]
 
+_MICROSECONDS = re.compile(r"[0-9]{1,18}")
 _LONGEST_STATUS = 1000
 
 
@@ -30,7 +32,7 @@ class Notifier:
         interval_us = environ.pop("WATCHDOG_USEC", "")
         pid = environ.pop("WATCHDOG_PID", "")
         ours = pid in ("", str(os.getpid()))
-        self.watchdog_s = int(interval_us) / 1e6 if ours and interval_us.isdecimal() else 0.0
+        self.watchdog_s = int(interval_us) / 1e6 if ours and _MICROSECONDS.fullmatch(interval_us) else 0.0
         self.failed = 0  # messages that systemd did not take
         self._clock = clock
         self._due_s = clock()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["duration", "render"]
 
@@ -20,10 +22,16 @@ _COLOURS = {
     "connecting": "yellow",
     "starting": "yellow",
     "draining": "yellow",
+    "backing_off": "yellow",
+    "restarting": "yellow",
+    "waiting": "yellow",
     "degraded": "red",
     "failed": "red",
     "stalled": "red",
 }
+
+
+_COUNTED = ("faces", "reconnects", "restarts", "corrupt", "lost")
 
 
 def render(status: Mapping[str, Any]) -> RenderableType:
@@ -39,13 +47,21 @@ def render(status: Mapping[str, Any]) -> RenderableType:
     )
     parts: list[RenderableType] = [head]
     streams = _list(status, "streams")
-    parts.append(_streams(streams) if streams else Text("no streams: `auflow ctl add NAME SOURCE` brings one"))
+    if streams:
+        parts += [Text(), _streams(streams), Text(), *(_details(stream) for stream in streams)]
+    else:
+        parts.append(Text("no streams: `auflow ctl add NAME SOURCE` brings one"))
     groups = [*_list(status, "lanes"), *_list(status, "detectors")]
     if groups:
-        parts.append(_processes(groups))
+        parts += [Text(), _processes(groups), Text()]
     bus = status.get("bus") or {}
     if bus.get("address"):
-        parts.append(Text(f"bus {bus['address']}: {_number(bus.get('published'))} messages published"))
+        parts.append(
+            Text(
+                f"bus {bus['address']}: {_number(bus.get('published'))} messages published, "
+                f"{bus.get('state', 'running')}"
+            )
+        )
     if status.get("dropped_messages"):
         parts.append(Text(f"{_number(status['dropped_messages'])} messages were malformed and dropped", style="red"))
     return Group(*parts)
@@ -53,7 +69,7 @@ def render(status: Mapping[str, Any]) -> RenderableType:
 
 def duration(seconds: object) -> str:
     """Seconds in the two largest units: 45 s, 3 min 20 s, 2 h 5 min, 4 d 7 h."""
-    if not isinstance(seconds, (int, float)):
+    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
         return "-"
     whole = max(0, int(seconds))
     for unit, name, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
@@ -65,44 +81,62 @@ def duration(seconds: object) -> str:
 def _streams(streams: Sequence[Mapping[str, Any]]) -> Table:
     from rich.markup import escape
 
-    table = _table("stream", "source", "state", "for", "size", ">fps", ">in", ">done", ">dropped", ">failed",
-                   ">p50 ms", ">p99 ms", ">faces", ">reconnects", "lane")  # fmt: skip
+    table = _table("stream", "state", "for", ">fps", ">in", ">done", ">dropped", ">failed", ">age ms", "lane")
     for stream in streams:
         frames = stream.get("frames") or {}
-        dropped = {why: count for why, count in (frames.get("dropped") or {}).items() if count}
         table.add_row(
             escape(str(stream.get("name", "-"))),
-            escape(str(stream.get("source", "-"))),
             _state(stream),
             duration(stream.get("since_s")),
-            _size(stream),
             _number(stream.get("fps"), 1),
             *(_number(frames.get(name)) for name in ("in", "done")),
-            _number(sum(dropped.values())) + "".join(f"\n{why} {count}" for why, count in dropped.items()),
+            _number(sum(_dropped(frames).values())),
             _number(frames.get("failed")),
-            *(_number(stream.get(name)) for name in ("age_p50_ms", "age_p99_ms", "faces", "reconnects")),
-            str(stream.get("lane") or "-"),
+            f"{_number(stream.get('age_p50_ms'))}/{_number(stream.get('age_p99_ms'))}",
+            escape(str(stream.get("lane") or "-")),
         )
     return table
 
 
+def _details(stream: Mapping[str, Any]) -> Text:
+    """What does not fit into the table: where it comes from, what was lost, why it is as it is."""
+    from rich.text import Text
+
+    facts = [str(stream.get("source", "-"))]
+    if stream.get("width_px") and stream.get("height_px"):
+        facts.append(f"{stream['width_px']}x{stream['height_px']}")
+    facts += [f"{name} {_number(stream[name])}" for name in _COUNTED if stream.get(name)]
+    if (stream.get("frames") or {}).get("under_way"):
+        facts.append(f"under way {_number(stream['frames']['under_way'])}")
+    facts += [f"dropped {why} {_number(count)}" for why, count in _dropped(stream.get("frames") or {}).items()]
+    text = Text(f"{stream.get('name', '-')}: {', '.join(facts)}", overflow="fold")
+    if stream.get("reason"):
+        text.append(f"\n  {stream.get('state', '-')}: {stream['reason']}", style="yellow")
+    return text
+
+
+def _dropped(frames: Mapping[str, Any]) -> dict[str, int]:
+    return {why: count for why, count in (frames.get("dropped") or {}).items() if count}
+
+
 def _processes(groups: Sequence[Mapping[str, Any]]) -> Table:
+    from rich.markup import escape
+
     table = _table("processes", "state", ">restarts", "worker", ">pid", ">CPU s", ">memory MB")
     for group in groups:
-        own = (str(group.get("name", "-")), _state(group), _number(group.get("restarts")))
+        own = (escape(str(group.get("name", "-"))), _state(group), _number(group.get("restarts")))
         for worker in _list(group, "workers") or [{}]:
             figures = (_number(worker.get("cpu_s"), 1), _number(worker.get("pss_mb")))
             pid = str(worker.get("pid") or "-")
-            table.add_row(*own, str(worker.get("name", "-")), pid, *figures)
+            table.add_row(*own, escape(str(worker.get("name", "-"))), pid, *figures)
             own = ("", "", "")
     return table
 
 
 def _table(*columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     return table
@@ -111,15 +145,9 @@ def _table(*columns: str) -> Table:
 def _state(item: Mapping[str, Any]) -> str:
     from rich.markup import escape
 
-    state, reason = str(item.get("state") or "-"), item.get("reason")
+    state = str(item.get("state") or "-")
     colour = _COLOURS.get(state)
-    shown = f"[{colour}]{escape(state)}[/]" if colour else escape(state)
-    return f"{shown}\n{escape(str(reason))}" if reason else shown
-
-
-def _size(stream: Mapping[str, Any]) -> str:
-    width, height = stream.get("width_px"), stream.get("height_px")
-    return f"{width}x{height}" if width and height else "-"
+    return f"[{colour}]{escape(state)}[/]" if colour else escape(state)
 
 
 def _number(value: object, decimals: int = 0) -> str:

@@ -36,8 +36,8 @@ __all__ = [
     "StreamEnd",
     "StreamFailed",
     "StreamOpened",
-    "StreamRefused",
     "StreamProgress",
+    "StreamRefused",
     "StreamStart",
     "StreamState",
     "StreamWritten",
@@ -249,6 +249,7 @@ class StreamProgress:
     worker: str
     stream: int
     faces: int  # in the last frame
+    fps: float  # since the last message of this kind
     captured_s: float  # of the last frame
     clock: str
     statistics: StreamStatistics  # of the last one to two minutes

@@ -2,8 +2,9 @@
 
 The orchestrator makes the descriptor (`create_ring`) and every process of the lane gets it at its spawn. Page one
 holds the header: the layout, per slot an owner and a generation number, per role the frame that it works on, per seat
-what became of the pictures of a live stream, so that no count is lost with a process. The pixels follow. A slot has one owner at a time, who hands it on: decode -> clnf -> au -> sink -> free. Only the owner
-may touch a slot, and every access names the generation that it expects: a late or double use raises.
+what became of the pictures of a live stream, so that no count is lost with a process. The pixels follow. A slot has
+one owner at a time, who hands it on: decode -> clnf -> au -> sink -> free. Only the owner may touch a slot, and every
+access names the generation that it expects: a late or double use raises.
 
 Frame sizes differ from input to input. Between two inputs the ring is empty, so decode then enlarges the file
 (`FrameRing.resize`) and raises the epoch; a reader that sees another epoch maps the file again. The file never
@@ -20,7 +21,7 @@ import fcntl
 import mmap
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
 
@@ -40,8 +41,39 @@ _HEADER_BYTES = mmap.ALLOCATIONGRANULARITY  # the pixels start where a mapping m
 _LAYOUT = np.dtype([("magic", "<u8"), ("epoch", "<u8"), ("slots", "<u8"), ("slot_bytes", "<u8")])
 _SLOT = np.dtype([("generation", "<u8"), ("owner", "<u8")])
 _MARK = np.dtype([("stream", "<i8"), ("frame", "<i8")])
-_COUNTS = ("decoded", "superseded", "too_old", "paused", "sent", "done", "failed", "corrupt", "lost", "reconnects", "published", "state")
-_TALLY = np.dtype([(name, "<u8") for name in _COUNTS])
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the pictures of a live stream; `decoded` is the sum of the drops, `failed`, `done` and those on
+    their way."""
+
+    decoded: int = 0
+    superseded: int = 0  # dropped: a newer one came before there was room
+    too_old: int = 0  # dropped
+    paused: int = 0  # dropped
+    sent: int = 0  # to the stages, by the decoder that runs now
+    done: int = 0
+    failed: int = 0  # under way in a lane that died
+    corrupt: int = 0  # repaired by the decoder
+    lost: int = 0  # never arrived
+    reconnects: int = 0
+    published: int = 0  # messages on the live bus
+    state: int = 0  # of the source: its place in `SOURCE_STATES`
+    origin_us: int = 0  # monotonic time at which the stream's own time was zero
+
+    @property
+    def dropped(self) -> int:
+        """For whatever reason."""
+        return self.superseded + self.too_old + self.paused
+
+    @property
+    def under_way(self) -> int:
+        """Neither done nor dropped nor failed yet."""
+        return self.decoded - self.dropped - self.done - self.failed
+
+
+_TALLY = np.dtype([(count.name, "<u8") for count in fields(Tally)])
 _SLOTS_AT = 64
 _MARKS_AT = _SLOTS_AT + MAX_SLOTS * _SLOT.itemsize
 _TALLIES_AT = _MARKS_AT + 16 * _MARK.itemsize
@@ -72,35 +104,6 @@ class Mark:
 
     stream: int
     frame: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What became of the pictures of a live stream; `decoded` is the sum of the drops, `failed`, `done` and those on
-    their way."""
-
-    decoded: int = 0
-    superseded: int = 0  # dropped: a newer one came before there was room
-    too_old: int = 0  # dropped
-    paused: int = 0  # dropped
-    sent: int = 0  # to the stages, by the decoder that runs now
-    done: int = 0
-    failed: int = 0  # under way in a lane that died
-    corrupt: int = 0  # repaired by the decoder
-    lost: int = 0  # never arrived
-    reconnects: int = 0
-    published: int = 0  # messages on the live bus
-    state: int = 0  # of the source: its place in `SOURCE_STATES`
-
-    @property
-    def dropped(self) -> int:
-        """For whatever reason."""
-        return self.superseded + self.too_old + self.paused
-
-    @property
-    def under_way(self) -> int:
-        """Neither done nor dropped nor failed yet."""
-        return self.decoded - self.dropped - self.done - self.failed
 
 
 def create_ring(slots: int, slot_bytes: int) -> int:
@@ -320,6 +323,10 @@ class FrameRing:
     def mark(self, stream: int, frame: int) -> None:
         """Note for the orchestrator what this process works on, so that a death can be told with its frame."""
         self._marks[self._owner] = (stream, frame)
+
+    def forget_mark(self, owner: Owner) -> None:
+        """The process of that role is gone, and what it worked on is known."""
+        self._marks["stream"][owner] = -1
 
     def read_mark(self, owner: Owner) -> Mark | None:
         """What the process of that role noted last, None before its first stream."""

@@ -1,8 +1,8 @@
-"""The folder that a run's sockets live in: mode 0700, made per run, gone as soon as everyone is connected.
+"""The folder that a run's sockets live in: mode 0700, made per run, removed at its end.
 
-A connected Unix socket needs its file no longer. So the orchestrator removes the folder right after start-up, and a
-run that is killed later leaves nothing behind. A run that is killed during start-up leaves a folder whose lock is
-free; the next run sweeps it away.
+It stays while the run lasts, for a worker that is started again binds its sockets anew. Should the orchestrator be
+killed, the nursery removes it (`auflow.flow.nursery_process`). Should everybody be killed at once, the folder stays
+with a lock that is free, and the next run sweeps it away.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RunDir:
 
 
 def sweep(parent: Path | None = None) -> None:
-    """Delete the folders of runs that were killed during their start-up."""
+    """Delete the folders of runs that were killed as a whole."""
     for path in (parent or _parent()).glob(f"{_PREFIX}*"):
         if _is_abandoned(path):
             shutil.rmtree(path, ignore_errors=True)

@@ -37,6 +37,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 TYPES = ("result", "stream", "segment")
+_MAX_LIST = 4096  # of a message: lists within lists could else take gigabytes that the bytes do not
+_MAX_MAP = 256
 _POSE = ("tx", "ty", "tz", "rx", "ry", "rz")
 _POSE_SCALE = np.array([1e2] * 3 + [1e5] * 3)  # 0.01 mm, 0.00001 rad
 
@@ -204,7 +206,7 @@ def unpack_message(payload: bytes) -> dict[str, Any]:
         No message of this version of the schema.
     """
     try:
-        message = msgpack.unpackb(payload)
+        message = msgpack.unpackb(payload, max_array_len=_MAX_LIST, max_map_len=_MAX_MAP)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise TransportError(f"live bus: expected a message, got {len(payload)} bytes that are none") from error
     if not isinstance(message, dict) or type(message.get("v")) is not int:

@@ -16,6 +16,10 @@ Counts = NDArray[np.uint16] | NDArray[np.uint32]
 Bytes = NDArray[np.uint8]
 
 _LONGEST = 5  # bytes of a number
+# Of a word of four counts: the bits of numbers above 127; what lifts every number above 0 to the bits of `_FILLED`.
+_ABOVE_127 = np.uint64(0xFF80FF80FF80FF80)
+_LOW_BITS = np.uint64(0x007F007F007F007F)
+_FILLED = np.uint64(0x0080008000800080)
 
 
 @njit(cache=True, nogil=True)
@@ -50,9 +54,16 @@ def _pack(counts: Counts, words: NDArray[np.uint64], each: int, out: Bytes) -> n
     run_end = 0
     running = False
     for group in range(words.size + 1):
-        # Most of it is empty: several bins at a glance.
-        if group < words.size and words[group] == 0 and not running:
-            continue
+        # Most of it is empty, and the rest mostly small numbers: several bins at a glance.
+        if group < words.size:
+            word = words[group]
+            if word == 0 and not running:
+                continue
+            if each == 4 and running and word & _ABOVE_127 == 0 and (word + _LOW_BITS) & _FILLED == _FILLED:
+                for lane in range(4):
+                    out[at + lane] = np.uint8((word >> np.uint64(16 * lane)) & np.uint64(255))
+                at += 4
+                continue
         for i in range(group * each, min((group + 1) * each, counts.size) if group < words.size else counts.size):
             value = np.int64(counts[i])
             if value != 0:

@@ -216,7 +216,8 @@ def _size(path: Path) -> int:
 
 
 def _faces_to(folder: Path, last: int) -> int:
+    """Faces up to a number; those without content are what a power failure leaves, for they are not synchronised."""
     try:
-        return sum(face_number(face.name) <= last for face in folder.iterdir())
+        return sum(face_number(face.name) <= last and _size(face) > 0 for face in folder.iterdir())
     except (OSError, ValueError):
         return _NONE

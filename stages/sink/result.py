@@ -123,14 +123,18 @@ class ResultSink:
         if self._identity is None or not self.can_checkpoint:
             raise StageError(f"{self._output}: expected no checkpoint, for this output can have none; got one")
         try:
-            self._rows.flush()
-            if self._hog is not None:
-                self._hog.flush()
-            state = Checkpoint(frames, states, self._state().pack(), extra)
+            state = Checkpoint(frames, states, self.flush(), extra)
             with writing(self._work / CHECKPOINT):
                 write_checkpoint(self._work, state, self._identity)
         except OutputError as error:
             raise CheckpointError(f"no checkpoint after frame {frames}: {error}") from error
+
+    def flush(self) -> bytes:
+        """Have all so far on the disk; the state to go on from, for a checkpoint that is kept elsewhere."""
+        self._rows.flush()
+        if self._hog is not None:
+            self._hog.flush()
+        return self._state().pack()
 
     def _state(self) -> SinkState:
         hog, aligned = self._hog, self._aligned

@@ -133,13 +133,18 @@ def test_models_are_shared_where_their_settings_are_the_same(models_dir: Path) -
     assert ClnfStage(models_dir, StageSettings(wild=True))._model is not first._model
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_fork_has_the_model_that_was_loaded_before_it(models_dir: Path, pictures: Pictures, step) -> None:
     stage = ClnfStage(models_dir)
     expected = step(stage, 1, pictures[0])
     child = os.fork()
     if child == 0:
-        other = ClnfStage(models_dir)
-        os._exit(0 if other._model is stage._model and same([step(other, 1, pictures[0])], [expected]) else 1)
+        code = 1
+        try:
+            other = ClnfStage(models_dir)
+            code = 0 if other._model is stage._model and same([step(other, 1, pictures[0])], [expected]) else 2
+        finally:
+            os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     stage.reset()
     assert same([step(stage, 1, pictures[0])], [expected])

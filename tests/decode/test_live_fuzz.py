@@ -7,6 +7,7 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from auflow.errors import UsageError
 from auflow.stages.decode.live.spec import LiveSpec
 from auflow.tests.decode.fuzz_rtsp import STEPS, damage, one
 from auflow.tests.decode.live_tools import watch
@@ -45,12 +46,9 @@ def test_a_reader_outlives_damaged_pictures() -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=60))
 def test_any_text_as_an_address(text: str) -> None:
-    from auflow.errors import UsageError
-
     try:
         spec = LiveSpec("a", text)
     except UsageError as error:
         refusal = str(error)
         spec = None
-    assert spec is not None or "url: " in refusal
-    assert spec is None or spec.scrub(spec.redacted()) is not None
+    assert "url: " in refusal if spec is None else spec.kind

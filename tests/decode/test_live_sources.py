@@ -141,6 +141,28 @@ def test_hardware_that_cannot_be_had_falls_back_and_says_so(
     assert f"({wanted} was asked for: " in fact
 
 
+def test_whatever_goes_wrong_in_the_thread_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(spec: LiveSpec, stopped: object) -> None:
+        raise KeyError(spec.url)
+
+    monkeypatch.setattr("auflow.stages.decode.live.session.open_live", broken)
+    with watch("rtsp://someone:geheim@cam/x") as camera:
+        camera.until(lambda c: c.states.count("backing_off") == 2)
+        assert camera.reader.counts.refused == 2
+    assert camera.text.startswith("\nKeyError: '…'; next attempt")
+
+
+def test_a_system_without_threads_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(session: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("auflow.stages.decode.live.session.Session.start", broken)
+    with watch("rtsp://cam/x") as camera:
+        camera.until(lambda c: c.has("connecting", "backing_off", "connecting", "backing_off"))
+        monkeypatch.undo()
+    assert "can't start new thread; next attempt in 0.1 s" in camera.text
+
+
 @pytest.mark.parametrize(
     ("error", "told", "refused"),
     [

@@ -18,11 +18,13 @@ from types import ModuleType
 
 import pytest
 
+from auflow.flow.supervision import Limits
 from auflow.options import RunOptions
 from auflow.orchestrator import run
 from auflow.report import PlainReporter, StreamSummary
 
 HERE = Path(__file__).parent
+CHECKPOINT_S = 0.02  # so that a short input has some
 
 
 @dataclass
@@ -39,15 +41,28 @@ class Place:
         path.write_text(json.dumps(spec))
         return path
 
-    def options(self, *inputs: Path, jobs: int = 1) -> RunOptions:
-        return RunOptions(inputs, self.out, self.root, jobs=jobs)
+    def options(self, *inputs: Path, jobs: int = 1, resume: bool = False) -> RunOptions:
+        return RunOptions(
+            inputs,
+            self.out,
+            self.root,
+            settings=self.kit.SETTINGS,
+            jobs=jobs,
+            resume=resume,
+            checkpoint_s=CHECKPOINT_S,
+        )
 
-    def run(self, *inputs: Path, jobs: int = 1) -> list[StreamSummary]:
-        return run(self.options(*inputs, jobs=jobs), PlainReporter(sys.stderr, quiet=True), kit="fake_kit")
+    def run(
+        self, *inputs: Path, jobs: int = 1, resume: bool = False, limits: Limits | None = None
+    ) -> list[StreamSummary]:
+        options, reporter = self.options(*inputs, jobs=jobs, resume=resume), PlainReporter(sys.stderr, quiet=True)
+        return run(options, reporter, kit="fake_kit", limits=limits)
 
-    def spawn(self, *inputs: Path, jobs: int = 1) -> subprocess.Popen[str]:
+    def spawn(self, *inputs: Path, jobs: int = 1, resume: bool = False) -> subprocess.Popen[str]:
+        """A run as a process of its own, in a session of its own."""
         places = [str(HERE / "fake_run.py"), str(self.out), str(self.root)]
-        command = [sys.executable, *places, str(jobs), *map(str, inputs)]
+        how = [str(jobs), str(int(resume)), str(CHECKPOINT_S)]
+        command = [sys.executable, *places, *how, *map(str, inputs)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def alone(self, path: Path) -> bytes:
@@ -56,7 +71,18 @@ class Place:
         return reference.read_bytes()
 
     def written(self) -> list[str]:
-        return sorted(path.name for path in self.out.iterdir())
+        """What a user sees in the output folder."""
+        return sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
+
+    def unfinished(self) -> list[str]:
+        """What can be gone on with."""
+        return sorted(path.name for path in self.out.iterdir() if path.name.startswith("."))
+
+    def has_checkpoint(self, name: str) -> bool:
+        return (self.out / f".{name}.auflow" / "checkpoint").exists()
+
+    def told(self, capfd: pytest.CaptureFixture[str]) -> str:
+        return capfd.readouterr().err.replace(f"{self.root}/", "")
 
     def workers(self) -> dict[str, int]:
         """Name and process id of this test's workers that are alive, and of the nursery."""
@@ -106,5 +132,5 @@ def hang(place: Place, monkeypatch: pytest.MonkeyPatch, where: str) -> Path:
 
 
 def all_connected(place: Place, lanes: int = 1) -> bool:
-    """Whether the run is past its start: everyone is connected, so its socket folder is gone."""
-    return len(place.workers()) == 4 * lanes + 2 and not list(place.root.glob("auflow-run-*"))
+    """Whether the run is past its start: a sink has opened the files of its first input."""
+    return len(place.workers()) == 4 * lanes + 2 and len(place.unfinished()) == lanes

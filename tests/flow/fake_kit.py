@@ -1,28 +1,40 @@
-"""Stages for the flow's tests: quick, deterministic, with memory (so that a missing reset shows) and faults on demand.
+"""Stages for the flow's tests: quick, deterministic, with memory (so that a missing reset or restore shows) and faults.
 
 An input is a JSON file: {"frames": 20, "width": 64, "height": 48, "seed": 1}. The environment asks for trouble:
-AUFLOW_FAKE_FAULT="clnf:7:raise" (role, frame, raise | kill | hang), AUFLOW_FAKE_HUNG (a file that appears when it
-hangs), AUFLOW_FAKE_DELAY_S (per frame, in CLNF) and AUFLOW_FAKE_PRELOAD_S (in the nursery, for CLNF and for AU).
+AUFLOW_FAKE_FAULT="clnf:7:raise,au:9:kill:1" (role, frame, raise | kill | hang | full, how many times, without that
+always), AUFLOW_FAKE_HUNG (a file that appears when it hangs), AUFLOW_FAKE_DELAY_S (per frame, in CLNF) and
+AUFLOW_FAKE_PRELOAD_S (in the nursery, for CLNF and for AU). Frame 0 is the place beside frames: of a decoder the
+opening, of a sink the end.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow.errors import InputError, ModelError
+from auflow.flow.job import StreamJob
+from auflow.flow.stagekit import keep_picture, read_checkpoint
 from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
-from auflow.stages.sink import CsvSink
+from auflow.stages.sink import ResultSink
+from auflow.stages.sink.checkpoint import identity_of
+from auflow.stages.sink.workspace import writing
+
+__all__ = ["keep_picture", "read_checkpoint"]
 
 DETECT_EVERY = 5
+SETTINGS = StageSettings(precision="full")
 
 
 def prepare(role: str) -> None:
@@ -40,20 +52,33 @@ def ensure_kernels(models_root: Path, settings: StageSettings) -> None:
 
 def trouble(role: str, index: int) -> None:
     """Do what AUFLOW_FAKE_FAULT asks for, if this is the role and the frame."""
-    wanted = os.environ.get("AUFLOW_FAKE_FAULT", "").split(":")
-    if wanted[:2] != [role, str(index)]:
-        return
-    if wanted[2] == "raise":
-        raise ValueError(f"no good: {role} {index}")
-    if wanted[2] == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+    for fault in os.environ.get("AUFLOW_FAKE_FAULT", "").split(","):
+        where, _, what = fault.partition(f"{role}:{index}:")
+        if not where and what:
+            _be_in_trouble(f"{role} {index}", *what.split(":"))
+
+
+def _be_in_trouble(where: str, what: str, times: str = "") -> None:
+    if times:
+        count = Path(tempfile.gettempdir()) / f"{where}.count"  # outlives the process
+        with count.open("a+b") as file:
+            if file.tell() >= int(times):
+                return
+            file.write(b"x")
+    match what:
+        case "raise":
+            raise ValueError(f"no good: {where}")
+        case "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
     if mark := os.environ.get("AUFLOW_FAKE_HUNG"):
         Path(mark).touch()
     time.sleep(60)
 
 
 class FakeSource:
-    """Pictures that differ from frame to frame and from input to input."""
+    """Pictures that differ from frame to frame and from input to input, and have their number in the first pixel."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -64,6 +89,7 @@ class FakeSource:
         self._next = 0
         self.corrupt_frames = spec.get("corrupt", 0)
         self.info = SourceInfo(str(path), "video", spec["width"], spec["height"], 25.0, spec["frames"])
+        trouble("decode", 0)
 
     def read_into(self, out: NDArray[np.uint8]) -> tuple[int, float] | None:
         """The next picture."""
@@ -74,7 +100,14 @@ class FakeSource:
         self._next += 1
         trouble("decode", self._next)
         out[:] = np.random.default_rng([self._spec["seed"], self._next]).integers(0, 256, out.shape, np.uint8)
+        out[0, 0] = self._next & 255, self._next >> 8, 0
         return self._next, self._next / 25.0
+
+    def skip(self, frames: int) -> int:
+        """Pass over pictures."""
+        skipped = min(frames, self._spec["frames"] - self._next)
+        self._next += skipped
+        return skipped
 
     def close(self) -> None:
         """Nothing to close."""
@@ -90,7 +123,7 @@ class FakeDetector:
 
     def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One box."""
-        trouble("detect", int(os.environ.get("AUFLOW_FAKE_FAULT", "x:0:x").split(":")[1]))
+        trouble("detect", int(bgr[0, 0, 0]) + 256 * int(bgr[0, 0, 1]))
         assert not bgr.flags.writeable or bgr.base is None
         return np.array([[bgr[0, 0, 0], bgr[1, 1, 1], bgr[2, 2, 2], bgr.mean(), 1]], np.float32)
 
@@ -111,6 +144,15 @@ class FakeClnf:
         self._frames = 0
         self._mean = 0.0
         self._box = np.zeros(5, np.float32)
+
+    def snapshot(self) -> bytes:
+        """All that the next frame needs."""
+        return json.dumps([self._frames, self._mean, self._box.tolist()]).encode()
+
+    def restore(self, state: bytes) -> None:
+        """Go on from there."""
+        self._frames, self._mean, box = json.loads(state)
+        self._box = np.array(box, np.float32)
 
     def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
         """A fit that depends on all frames so far."""
@@ -155,21 +197,32 @@ class FakeAu:
 
     def reset(self) -> None:
         """Forget."""
-        self._rows: list[AuFrame] = []
+        self._intensities: list[NDArray[np.float64]] = []
+        self._presences: list[NDArray[np.float64]] = []
+
+    def snapshot(self) -> bytes:
+        """All rows so far."""
+        file = io.BytesIO()
+        np.savez(file, intensities=np.array(self._intensities), presences=np.array(self._presences))
+        return file.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Go on from there."""
+        arrays = np.load(io.BytesIO(state))
+        self._intensities, self._presences = list(arrays["intensities"]), list(arrays["presences"])
 
     def process(self, frame: Frame, fit: FaceFit) -> AuFrame:
         """The online values."""
         trouble("au", frame.index)
         base = float(fit.params_local[0]) + float(frame.bgr[4, 4, 1])
-        self._rows.append(
-            AuFrame(frame.index, 0, np.arange(17, dtype=np.float64) + base, np.full(18, float(frame.index % 2)))
-        )
-        return self._rows[-1]
+        self._intensities.append(np.arange(17, dtype=np.float64) + base)
+        self._presences.append(np.full(18, float(frame.index % 2)))
+        return AuFrame(frame.index, 0, self._intensities[-1], self._presences[-1])
 
     def finish(self) -> AuTable:
         """The values of the stream."""
-        intensities = np.array([row.intensities for row in self._rows]).reshape(-1, 17)
-        presences = np.array([row.presences for row in self._rows]).reshape(-1, 18)
+        intensities = np.array(self._intensities).reshape(-1, 17)
+        presences = np.array(self._presences).reshape(-1, 18)
         return AuTable(intensities - intensities.mean() if len(intensities) else intensities, presences)
 
 
@@ -178,35 +231,41 @@ def make_au(models_root: Path, settings: StageSettings) -> FakeAu:
     return FakeAu()
 
 
-class FakeSink:
-    """The real CSV, with trouble before a row."""
+class FakeSink(ResultSink):
+    """The real files, with trouble before a row, before the end and before a checkpoint (frame -1)."""
 
-    def __init__(self, output: Path) -> None:
-        self._csv = CsvSink(output, StageSettings(precision="full"))
+    output: Path
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the rows."""
-        trouble("sink", frame.index)
-        for fit, au in zip(fits, aus, strict=True):
-            self._csv.add(fit, au)
+        with writing(self.output):
+            trouble("sink", frame.index)
+        super().add(frame, fits, aus)
 
-    def finish(self, table: AuTable, *, interrupted: bool) -> Path:
+    def checkpoint(self, frames: int, states: Mapping[str, bytes], extra: bytes = b"") -> None:
+        """A place to go on from."""
+        with writing(self.output):
+            trouble("sink", -1)
+        super().checkpoint(frames, states, extra)
+
+    def finish(self, table: AuTable, *, interrupted: bool = False) -> Path:
         """Write the CSV."""
-        return self._csv.finish(table, interrupted=interrupted)
-
-    def discard(self) -> None:
-        """Leave nothing."""
-        self._csv.discard()
+        trouble("sink", 0)
+        return super().finish(table, interrupted=interrupted)
 
 
-def make_sink(output: Path, settings: StageSettings, info: SourceInfo) -> FakeSink:
+def make_sink(job: StreamJob, info: SourceInfo, resume: bytes | None) -> FakeSink:
     """A sink for the stream."""
-    return FakeSink(output)
+    identity = identity_of(job.source, job.settings, Path(job.models_root))
+    sink = FakeSink(Path(job.output), job.settings, info, resume, identity=identity)
+    sink.output = Path(job.output)
+    return sink
 
 
 def run_alone(path: Path, output: Path) -> None:
     """What the separate processes must equal: the same stages, one after the other, in this process."""
-    source, clnf, au, detector, sink = FakeSource(path), FakeClnf(), FakeAu(), FakeDetector(), FakeSink(output)
+    source, clnf, au, detector = FakeSource(path), FakeClnf(), FakeAu(), FakeDetector()
+    sink = ResultSink(output, SETTINGS, source.info)
     bgr = np.empty((source.info.height_px, source.info.width_px, 3), np.uint8)
     view = bgr.view()
     view.flags.writeable = False

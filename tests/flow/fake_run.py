@@ -1,7 +1,9 @@
-"""A run with fake stages as a process of its own, for tests that send it signals: OUTPUT_DIR MODELS JOBS INPUT..."""
+"""A run with fake stages as a process of its own, for tests that send it signals: OUTPUT_DIR MODELS JOBS RESUME CHECKPOINT_S INPUT..."""
 
 import sys
 from pathlib import Path
+
+from fake_kit import SETTINGS
 
 from auflow.cli import main  # noqa: F401 - the real command line loads it too, so that the imports are the same
 from auflow.errors import AuflowError
@@ -10,8 +12,16 @@ from auflow.orchestrator import run
 from auflow.report import PlainReporter, exit_code
 
 if __name__ == "__main__":
-    output, models, jobs, *inputs = sys.argv[1:]
-    options = RunOptions(tuple(map(Path, inputs)), Path(output), Path(models), jobs=int(jobs))
+    output, models, jobs, resume, checkpoint_s, *inputs = sys.argv[1:]
+    options = RunOptions(
+        tuple(map(Path, inputs)),
+        Path(output),
+        Path(models),
+        settings=SETTINGS,
+        jobs=int(jobs),
+        resume=bool(int(resume)),
+        checkpoint_s=float(checkpoint_s),
+    )
     try:
         sys.exit(exit_code(run(options, PlainReporter(sys.stderr), kit="fake_kit")))
     except AuflowError as error:

@@ -48,6 +48,7 @@ def test_paths_count_from_the_folder_of_whoever_asks(service: FakeService) -> No
         ({"op": "remove", "name": "x"}, "x: no such stream"),
         ({"op": "add", "name": "x"}, "stream: add needs it, got nothing"),
         ({"op": "add", "name": "x", "stream": STREAM, "base": "home"}, "base: expected an absolute path"),
+        ({"op": "add", "name": "x", "stream": {"source": "a\ud800.mp4"}}, "expected text without control characters"),
         ({"op": "add", "name": "x", "stream": 5}, "stream.x: expected a table, got 5"),
         ({"op": "add", "name": "../x", "stream": STREAM}, 'stream."../x": expected a name'),
         ({"op": "add", "name": "x", "stream": {"source": "webcam:0", "wyld": True}}, "did you mean wild?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 import stat
@@ -177,6 +178,27 @@ def test_too_many_clients(server: ControlServer) -> None:
         for connection in connections:
             connection.close()
     assert server.dropped == {"full": 1}
+
+
+def test_without_descriptors_nobody_comes_in_and_nobody_is_woken(server: ControlServer, clock: Clock) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(10)
+        connection.connect(os.fspath(server.path))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with open(os.devnull) as lowest:
+            free = lowest.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            assert server.requests() == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        poller = select.poll()
+        poller.register(server, select.POLLIN)
+        assert poller.poll(100) == []
+        clock.now_s += 2
+        connection.sendall(b"{}\n")
+        server.requests()
+        assert len(taken(server)) == 1
 
 
 def test_another_user_is_refused(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:

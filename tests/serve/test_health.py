@@ -81,6 +81,7 @@ def test_ready_when_the_status_says_so(server: HealthServer) -> None:
     [
         ({}, ["the service is starting"]),
         ({"state": "ready", "streams": [{"state": "stalled"}]}, []),
+        ({"state": "degraded", "bus": {"state": "failed"}}, ["the service is degraded", "the bus is failed"]),
         ({"state": "draining"}, ["the service is draining"]),
         (
             {"state": "degraded", "lanes": [{"name": "l1", "state": "ready"}, {"name": "l2", "state": "given up"}]},

@@ -104,7 +104,7 @@ def test_without_systemd_nothing_happens(environ: dict[str, str]) -> None:
     notifier.close()
 
 
-@pytest.mark.parametrize("interval", ["", "0", "many", "-5"])
+@pytest.mark.parametrize("interval", ["", "0", "many", "-5", "9" * 5000])
 def test_no_watchdog(manager: tuple[socket.socket, str], interval: str) -> None:
     end, address = manager
     for pid in ("", str(os.getpid() + 1)):

@@ -40,10 +40,12 @@ def test_every_stream_and_worker_has_a_line() -> None:
     status = {**STATUS, "streams": [{**STATUS["streams"][0], "name": name} for name in ("door", "hall")]}
     lines = shown(status).splitlines()
     for name in ("door", "hall"):
-        (line,) = [line for line in lines if line.startswith(name)]
-        assert [word for word in line.split() if word in ("streaming", "640x480", "15.0", "1,500", "1,490", "9")]
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert " ".join(line.split()) == f"{name} streaming 1 min 1 s 15.0 1,500 1,490 9 1 81/140 live-1"
+        details = "rtsp://192.0.2.10/1, 640x480, faces 1, reconnects 3, dropped superseded 7, dropped paused 2"
+        assert f"{name}: {details}" in lines
     assert any("decode" in line and "4711" in line and "12.5" in line for line in lines)
-    assert "bus tcp://127.0.0.1:8718: 1,490 messages published" in lines
+    assert "bus tcp://127.0.0.1:8718: 1,490 messages published, running" in lines
 
 
 def test_what_is_wrong_is_shown() -> None:
@@ -57,6 +59,11 @@ def test_what_is_wrong_is_shown() -> None:
 @pytest.mark.parametrize("status", [{}, {"streams": [{}], "lanes": [{}], "detectors": None, "bus": None}])
 def test_what_is_missing_is_a_dash(status: dict[str, Any]) -> None:
     assert "-" in shown(status)
+
+
+def test_frames_under_way_explain_the_sum() -> None:
+    frames = {**STATUS["streams"][0]["frames"], "under_way": 3}
+    assert "under way 3" in shown({**STATUS, "streams": [{**STATUS["streams"][0], "frames": frames}]})
 
 
 def test_no_streams() -> None:

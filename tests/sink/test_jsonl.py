@@ -64,7 +64,9 @@ def test_lines_are_appended(sink: JsonLinesSink, path: Path) -> None:
     assert path.read_text("utf-8") == "one\ntwo\ndrei ü\n"
 
 
-@pytest.mark.parametrize("rotate", [lambda path: path.rename(path.with_suffix(".1")), Path.unlink], ids=["move", "remove"])
+@pytest.mark.parametrize(
+    "rotate", [lambda path: path.rename(path.with_suffix(".1")), Path.unlink], ids=["move", "remove"]
+)
 def test_a_rotated_file_gets_a_successor(sink: JsonLinesSink, path: Path, clock: Clock, rotate) -> None:
     sink.write("old")
     rotate(path)
@@ -137,8 +139,12 @@ def test_a_pipe_that_nobody_empties_does_not_stop_it(tmp_path: Path, clock: Cloc
     os.mkfifo(tmp_path / "pipe")
     sink = JsonLinesSink(tmp_path / "pipe", clock)
     line = "x" * 1000
-    with pytest.raises(OutputError, match="Resource temporarily unavailable"):
+
+    def fill() -> None:
         for _ in range(200):
             sink.write(line)
+
+    with pytest.raises(OutputError, match="Resource temporarily unavailable"):
+        fill()
     assert not sink.write(line)
     sink.close()

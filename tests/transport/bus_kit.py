@@ -46,7 +46,7 @@ class Bus:
             self.forwarder.forward()
 
     def close(self) -> None:
-        """End the loop, then close everything."""
+        """End the loop, then close everything; may be called again."""
         self._stop.set()
         self._thread.join()
         self.forwarder.close()

@@ -32,7 +32,9 @@ def test_secrets_are_for_the_owner_alone_and_in_no_text(folder: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
     server = load_server_keys(folder)
     assert server.secret.decode() not in repr(server)
-    assert load_client_keys(folder / "clients/laptop").secret.decode() not in repr(load_client_keys(folder / "clients/laptop"))
+    assert load_client_keys(folder / "clients/laptop").secret.decode() not in repr(
+        load_client_keys(folder / "clients/laptop")
+    )
 
 
 def test_nothing_is_written_over(folder: Path) -> None:

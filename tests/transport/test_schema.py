@@ -186,7 +186,9 @@ def deep(levels: int) -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize("odd", [b"bytes", math.nan, math.inf, msgpack.ExtType(5, b"x"), deep(5000)], ids=lambda v: str(type(v)))
+@pytest.mark.parametrize(
+    "odd", [b"bytes", math.nan, math.inf, msgpack.ExtType(5, b"x"), deep(5000)], ids=lambda v: str(type(v))
+)
 def test_what_json_cannot_say_is_refused(odd: object) -> None:
     with pytest.raises(TransportError, match="live bus: expected"):
         to_json_line({**GOOD, "odd": odd})

@@ -144,7 +144,7 @@ class SourceMachine:
     def _connect(self, reason: str) -> list[Action]:
         self._opened_s, self._pictures = None, 0
         self.state = SourceState.CONNECTING
-        return [Open(), Tell(self.state, reason)]
+        return [Tell(self.state, reason), Open()]
 
     def _leave(self, state: SourceState, reason: str) -> list[Action]:
         close: list[Action] = [Close()] if self.state in CONNECTED else []

@@ -276,9 +276,7 @@ class LiveReader:
 
     def _do(self, action: Action) -> None:
         if isinstance(action, Open):
-            self._session = Session(self._spec, self)
-            self._ending.append(self._session)
-            self._session.start()
+            self._connect()
         elif isinstance(action, Close):
             if self._session is not None:
                 self._session.stop()
@@ -286,6 +284,14 @@ class LiveReader:
         else:
             self._tell(action)
             self._changed.notify_all()
+
+    def _connect(self) -> None:
+        session = self._session = Session(self._spec, self)
+        self._ending.append(session)
+        try:
+            session.start()
+        except RuntimeError as error:  # the system has no thread left for us; later it may
+            self.ended(session, Happened.OPEN_FAILED, str(error))
 
     def _tell(self, action: Tell) -> None:
         if action.state is SourceState.PAUSED:

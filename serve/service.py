@@ -1,0 +1,244 @@
+"""The running service: the fleet of lanes, and the doors through which it is asked, watched and stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+from auflow.errors import AuflowError
+from auflow.flow import events as e
+from auflow.flow.crew import Crew, Plan
+from auflow.flow.groups import Limits
+from auflow.flow.job import LiveJob, StreamJob
+from auflow.flow.nursery import Nursery
+from auflow.flow.topology import BusAddress
+from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
+from auflow.report import StreamSummary
+from auflow.serve.config import ServeConfig, StreamConfig
+from auflow.serve.control import ControlServer, dispatch
+from auflow.serve.fleet import Fleet
+from auflow.serve.health import HealthServer
+from auflow.serve.keys import Faults
+from auflow.serve.notify import Notifier
+from auflow.serve.status import status_of
+from auflow.serve.stream_config import check_outputs
+from auflow.stages.records import SourceInfo
+from auflow.stages.settings import StageSettings
+from auflow.threads import pin_threads
+
+__all__ = ["Service", "run"]
+
+HEALTH_S = 1.0  # how often health and the service manager hear of the status
+_log = logging.getLogger("auflow.serve")
+
+
+class LogReporter:
+    """What happens goes to the log."""
+
+    def stream_started(self, info: SourceInfo) -> None:
+        """Told by the stream's state."""
+
+    def advanced(self, path: str, frames: int) -> None:
+        """Told by the status."""
+
+    def stream_finished(self, summary: StreamSummary) -> None:
+        """Told by the stream's state."""
+
+    def note(self, text: str) -> None:
+        """Something that explains a wait."""
+        _log.info(text)
+
+    def warning(self, text: str) -> None:
+        """Something that happened."""
+        _log.warning(text)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Service:
+    """A service from its start to its end; usable as a context manager."""
+
+    def __init__(self, config: ServeConfig, *, kit: str = "auflow.flow.stagekit", limits: Limits | None = None) -> None:
+        self._config = config
+        self._stack = ExitStack()
+        self._streams: dict[str, StreamConfig] = {}  # by name, also those that have ended
+        self._began_s = time.monotonic()
+        self._health_s = 0.0
+        self._was_ready = False
+        workers, given = config.workers, config.limits
+        self._limits = limits or Limits(
+            startup_s=given.start_s,
+            silence_s=given.silence_s,
+            window_s=given.restart_window_s,
+            budget=given.restarts or None,
+            drain_s=given.drain_s,
+        )
+        self.fleet = Fleet(
+            live_lanes=workers.live_lanes,
+            file_lanes=workers.file_lanes,
+            detectors=workers.detectors,
+            seats=workers.streams_per_lane,
+            bus=bool(config.bus.address),
+            limits=self._limits,
+            seat_taken=lambda lane, seat: self.crew.clear_tally(lane, seat),
+        )
+        with ExitStack() as stack:
+            self._control = ControlServer(config.control_socket)
+            stack.callback(self._control.close)
+            self._health = HealthServer(config.http.address) if config.http.address else None
+            if self._health is not None:
+                stack.callback(self._health.close)
+            self._notifier = Notifier()
+            stack.callback(self._notifier.close)
+            nursery = stack.enter_context(Nursery())
+            bus = BusAddress(config.bus.address, config.bus.keys_dir) if config.bus.address else None
+            settings = config.streams[0].settings if config.streams else StageSettings()
+            plan = Plan(self.fleet.topology, config.models_root, settings, kit, bus)
+            self.crew = Crew(plan, self.fleet, LogReporter(), nursery, stack)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def until_done(self) -> None:
+        """Serve until told to end.
+
+        Raises
+        ------
+        AuflowError
+            What no restart can mend: missing models.
+        """
+        for stream in self._config.streams:
+            self.add(stream)
+        self._notifier.extend(self._limits.startup_s)
+        self.crew.until_done([self._control], self._turn)
+        self._notifier.stopping()
+        if self.fleet.error is not None:
+            raise self.fleet.error
+
+    def _turn(self) -> tuple[e.Event, ...]:
+        """What else there is to do in each turn of the main loop."""
+        for client, request in self._control.requests():
+            self._control.answer(client, dispatch(self, request))
+        self._notifier.watchdog()
+        now = time.monotonic()
+        if now >= self._health_s:
+            self._health_s = now + HEALTH_S
+            self._tell_health()
+        return ()
+
+    def _tell_health(self) -> None:
+        status = self._status(memory=False)
+        if self._health is not None:
+            self._health.update(status)
+        told = f"{status['state']}, {len(status['streams'])} streams"
+        if status["state"] == "ready" and not self._was_ready:
+            self._was_ready = True
+            self._notifier.ready(told)
+            _log.info("ready")
+        elif status["state"] == "draining":
+            self._notifier.stopping(self._limits.drain_s, told)
+        else:
+            self._notifier.status(told)
+
+    # What is asked of the service: `auflow.serve.control.ServiceApi`
+
+    def status(self) -> dict[str, Any]:
+        """How everything is; docs/serve.md has the fields."""
+        return self._status(memory=True)
+
+    def _status(self, *, memory: bool) -> dict[str, Any]:
+        uptime_s = time.monotonic() - self._began_s
+        return status_of(self.fleet, self.crew, self._config, uptime_s, self._was_ready, memory=memory)
+
+    def add(self, stream: StreamConfig) -> None:
+        """Begin another stream."""
+        self.crew.carry_out(
+            self.fleet.add(stream.name, lambda seat: self._job(stream, seat), stream.policy == "live", time.monotonic())
+        )
+
+    def remove(self, name: str) -> None:
+        """End a stream."""
+        self.crew.carry_out(self.fleet.remove(name, time.monotonic()))
+
+    def pause(self, name: str) -> None:
+        """Take no more pictures of a live stream."""
+        self.crew.carry_out(self.fleet.pause(name, True, time.monotonic()))
+
+    def resume(self, name: str) -> None:
+        """Go on with a stream that was paused."""
+        self.crew.carry_out(self.fleet.pause(name, False, time.monotonic()))
+
+    def drain(self) -> None:
+        """Take no more pictures at all; the service stays."""
+        self.crew.carry_out(self.fleet.drain(time.monotonic()))
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self.crew.carry_out(self.fleet.stop(time.monotonic()))
+
+    def _job(self, stream: StreamConfig, seat: int) -> StreamJob:
+        state = str(self._config.state_dir / "streams" / stream.name)
+        output = stream.csv.replace("{name}", stream.name)
+        spec = stream.live
+        live = None
+        if spec is not None:
+            live = LiveJob(
+                spec=asdict(spec),
+                seat=seat,
+                max_age_s=stream.max_age_s,
+                rotate_s=stream.rotate_s,
+                checkpoint_s=self._config.limits.checkpoint_s,
+                jsonl=stream.jsonl.replace("{name}", stream.name),
+                paused=stream.paused,
+            )
+        return StreamJob(
+            name=stream.name,
+            source=str(stream.path) if live is None else stream.shown_source,
+            output=output,
+            state=output if live is None else state,
+            settings=stream.settings,
+            models_root=str(self._config.models_root),
+            resume=True,
+            live=live,
+        )
+
+
+def run(config: ServeConfig) -> int:
+    """Serve until SIGTERM, Ctrl-C or `auflow ctl stop`; the exit code.
+
+    Raises
+    ------
+    AuflowError
+        It cannot start: models are missing, or an address is taken.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    os.umask(os.umask(0) | 0o007)  # results of faces are for their owner and group
+    pin_threads()
+    if warning := place_kernel_cache():
+        _log.warning(warning)
+    _check_models(config)
+    if not kernels_are_ready("clnf"):
+        _log.info(COMPILING)
+    with Service(config) as service:
+        try:
+            service.until_done()
+        except AuflowError as error:
+            _log.error("%s", error)
+            return error.exit_code
+    return 0
+
+
+def _check_models(config: ServeConfig) -> None:
+    from auflow.models import store
+
+    with_ceclm = any(stream.model == "ceclm" for stream in config.streams)
+    (store.require_ceclm if with_ceclm else store.require)(config.models_root)
