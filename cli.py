@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     from auflow.run_command import add_parser as add_run_parser
     from auflow.serve.command import add_parser as add_serve_parser
     from auflow.serve.ctl_command import add_parser as add_ctl_parser
+    from auflow.serve.detect_command import add_parser as add_detect_parser
     from auflow.validation.command import add_parser as add_validate_parser
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add_run_parser(commands)
     add_serve_parser(commands)
     add_ctl_parser(commands)
+    add_detect_parser(commands)
     add_models_parser(commands)
     plot = commands.add_parser(
         "plot",

@@ -72,6 +72,8 @@ class Plan:
     settings: StageSettings  # of the first streams, as far as is known
     kit: str  # module that makes the stages
     bus: BusAddress | None = None
+    detectors_at: tuple[str, ...] = ()  # detection processes on other hosts
+    detection_keys: str = ""
 
 
 class Crew:
@@ -239,6 +241,8 @@ class Crew:
             kit=self._plan.kit,
             incarnation=incarnation,
             bus=self._plan.bus,
+            detectors_at=self._plan.detectors_at,
+            detection_keys=self._plan.detection_keys,
         )
         self._nursery.fork(worker.name, config.to_json(), self._rings_for(worker))
 

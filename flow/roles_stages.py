@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -156,8 +158,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
-        detectors = [shell.endpoint(edge_name(Role.DETECT, number)) for number in range(shell.config.detectors)]
-        self._detection = DetectClient(shell.context, detectors, shell.name, complain=shell.complain)
+        self._detection = _detection(shell)
 
     def make_stage(self, settings: StageSettings) -> Any:
         """A landmark fitter."""
@@ -171,7 +172,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         """Fit the frame's faces."""
         if record.failed:
             return m.FitReady(record, self._no_face(frame, self._jobs[record.stream].settings))
-        return m.FitReady(record, stage.process(frame, self._detector(record)))
+        return m.FitReady(record, stage.process(frame, self._detector(record, frame.bgr)))
 
     @staticmethod
     def _no_face(frame: Frame, settings: StageSettings) -> tuple[FaceFit, ...]:
@@ -186,11 +187,11 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         """The fitter's."""
         return state.clnf
 
-    def _detector(self, frame: m.FrameReady) -> Callable[[], NDArray[np.float32]]:
+    def _detector(self, frame: m.FrameReady, bgr: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
         request = m.DetectRequest(self.shell.config.number, frame)
 
         def detect() -> NDArray[np.float32]:
-            self._detection.ask(request)
+            self._detection.ask(request, bgr)
             deadline_s = time.monotonic() + ANSWER_S
             while (answer := self._detection.receive(request)) is None:
                 if time.monotonic() > deadline_s:
@@ -204,6 +205,22 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         """Close all sockets."""
         self._detection.close()
         super().close()
+
+
+def _detection(shell: Shell) -> DetectClient:
+    """The detection workers of this machine, or of other hosts where the configuration names some."""
+    config = shell.config
+    if not config.detectors_at:
+        here = [shell.endpoint(edge_name(Role.DETECT, number)) for number in range(config.detectors)]
+        return DetectClient(shell.context, here, shell.name, complain=shell.complain)
+    # Brings the modules for keys along, which a run on one machine does without.
+    from auflow.transport.keys import load_client_keys
+    from auflow.transport.remote_detection import RemoteDetectClient
+
+    keys = load_client_keys(Path(config.detection_keys)) if config.detection_keys else None
+    # Several services may ask the same host: the name must be one of its own.
+    name = f"{shell.name}-{secrets.token_hex(6)}"
+    return RemoteDetectClient(shell.context, config.detectors_at, name, keys=keys, complain=shell.complain)
 
 
 class AuRole(PassingRole[m.FitReady, m.AuReady]):

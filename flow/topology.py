@@ -143,6 +143,8 @@ class WorkerConfig:
     settings: StageSettings
     kit: str  # module that makes the stages
     incarnation: int = 0  # of its group: how often that was started before
+    detectors_at: tuple[str, ...] = ()  # addresses of detection processes on other hosts, which are asked instead
+    detection_keys: str = ""  # folder of our keys for them
     bus: BusAddress | None = None  # where live results go, None where there is no bus
 
     def to_json(self) -> str:

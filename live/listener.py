@@ -22,6 +22,7 @@ _STRANGE = "the other end asks for keys (--keys) or takes none, or is no live bu
 _CONNECTED = "connected"
 _EVENTS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: _CONNECTED,
+    zmq.EVENT_CONNECT_RETRIED: "nobody answers there yet; trying again",
     zmq.EVENT_DISCONNECTED: "the connection is gone; trying again",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "these keys are not admitted (or the server's key is another one)",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: _STRANGE,
@@ -99,6 +100,8 @@ class Listener:
                 self._again_s = time.monotonic() + _AGAIN_S
             if event["event"] == zmq.EVENT_DISCONNECTED and self._said != _CONNECTED:
                 continue  # the end of an attempt that has been told
+            if event["event"] == zmq.EVENT_CONNECT_RETRIED and self._said:
+                continue
             sentence = _EVENTS.get(int(event["event"]))
             if sentence is not None and sentence != self._said:
                 self._said = sentence

@@ -9,6 +9,7 @@ from auflow.serve.keys import Check, Unfit
 
 __all__ = [
     "NAME_PATTERN",
+    "addresses",
     "each_of",
     "flag",
     "four_numbers",
@@ -95,6 +96,13 @@ def each_of(choices: Sequence[str]) -> Check:
         return tuple(choice for choice in choices if choice in value)
 
     return check
+
+
+def addresses(value: object) -> tuple[str, ...]:
+    """A list of ZeroMQ addresses; what they are is looked at where the keys are known."""
+    if not isinstance(value, list):
+        raise Unfit("a list of addresses such as tcp://10.0.0.9:8719")
+    return tuple(text(each) for each in value)
 
 
 def optional(check: Check) -> Check:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from auflow.serve.checks import (
+    addresses,
     each_of,
     flag,
     four_numbers,
@@ -202,7 +203,12 @@ class WorkersConfig:
     )  # fmt: skip
     file_lanes: int = key(0, whole(0, 256), "lanes for file streams", shown_as="1 if there is a file stream, else 0")
     detectors: int = key(0, whole(1, 256), "face detection processes, shared by all lanes", shown_as="1 for 4 lanes")
-    streams_per_lane: int = key(8, whole(1, 256), "live streams that a lane takes at most")
+    detectors_at: tuple[str, ...] = key(
+        (), addresses, "instead: addresses of `auflow detect` on other hosts, such as `[\"tcp://10.0.0.9:8719\"]`",
+        shown_as="none",
+    )  # fmt: skip
+    keys_dir: str = key("", text, "folder of our keys for them, from `auflow keys`; beyond loopback refused without")
+    streams_per_lane: int = key(8, whole(1, 16), "live streams that a lane takes at most")
 
 
 @dataclass(frozen=True, slots=True)

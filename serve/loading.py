@@ -24,7 +24,7 @@ from auflow.serve.config import (
 from auflow.serve.keys import Faults, Unfit, read_section, shown
 from auflow.serve.places import MAX_SOCKET_PATH, default_socket, default_state_dir
 from auflow.serve.stream_config import check_outputs, read_stream
-from auflow.transport.address import read_address
+from auflow.transport.address import check_address, read_address
 
 __all__ = ["SECTIONS", "load_config", "parse_config"]
 
@@ -92,7 +92,7 @@ def parse_config(
     http = _http(HttpConfig(**given["http"]), faults)
     bus = _bus(BusConfig(**given["bus"]), base, faults)
     socket = _socket(given["control"].get("socket", ""), base, environ, faults)
-    workers = _workers(given["workers"], streams, faults)
+    workers = _workers(given["workers"], streams, base, faults)
     state_dir = _folder(service.get("state_dir"), "state_dir", base, faults) or default_state_dir(environ)
     models_root = _folder(service.get("models_dir"), "models_dir", base, faults) or _models_root()
     faults.raise_any(title)
@@ -189,7 +189,7 @@ def _folder(written: str | None, where: str, base: Path, faults: Faults) -> Path
         return None
 
 
-def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], faults: Faults) -> WorkersConfig:
+def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Path, faults: Faults) -> WorkersConfig:
     live = sum(stream.policy == "live" for stream in streams)
     files = len(streams) - live
     # A service without streams is one that gets them by `auflow ctl add`: cameras, most likely.
@@ -197,7 +197,13 @@ def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], faults: F
     resolved = {"live_lanes": min(max(1, available_cpus() // 2), wanted), "file_lanes": min(files, 1)} | given
     lanes = resolved["live_lanes"] + resolved["file_lanes"]
     resolved.setdefault("detectors", max(1, -(-lanes // _LANES_PER_DETECTOR)))
-    workers = WorkersConfig(**resolved)
+    keys_dir = _folder(given.get("keys_dir"), "workers.keys_dir", base, faults)
+    workers = WorkersConfig(**resolved | {"keys_dir": str(keys_dir) if keys_dir else ""})
+    for address in workers.detectors_at:
+        try:
+            check_address(address, keys_dir)
+        except UsageError as error:
+            faults.add("workers.detectors_at", str(error))
     if live > workers.live_lanes * workers.streams_per_lane:
         faults.add(
             "workers.live_lanes",

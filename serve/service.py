@@ -81,7 +81,7 @@ class Service:
         self.fleet = Fleet(
             live_lanes=workers.live_lanes,
             file_lanes=workers.file_lanes,
-            detectors=workers.detectors,
+            detectors=0 if workers.detectors_at else workers.detectors,
             seats=workers.streams_per_lane,
             bus=bool(config.bus.address),
             limits=self._limits,
@@ -98,7 +98,15 @@ class Service:
             nursery = stack.enter_context(Nursery())
             bus = BusAddress(config.bus.address, config.bus.keys_dir) if config.bus.address else None
             settings = config.streams[0].settings if config.streams else StageSettings()
-            plan = Plan(self.fleet.topology, config.models_root, settings, kit, bus)
+            plan = Plan(
+                self.fleet.topology,
+                config.models_root,
+                settings,
+                kit,
+                bus,
+                detectors_at=workers.detectors_at,
+                detection_keys=workers.keys_dir,
+            )
             self.crew = Crew(plan, self.fleet, LogReporter(), nursery, stack)
             self._stack = stack.pop_all()
 
@@ -161,9 +169,15 @@ class Service:
 
     def add(self, stream: StreamConfig) -> None:
         """Begin another stream."""
+        running = [self._streams[name] for name in self.fleet.streams if name != stream.name]
+        faults = Faults()
+        check_outputs([*running, stream], faults)
+        faults.raise_any("the stream cannot be added")
+        is_live = stream.policy == "live"
         self.crew.carry_out(
-            self.fleet.add(stream.name, lambda seat: self._job(stream, seat), stream.policy == "live", time.monotonic())
+            self.fleet.add(stream.name, lambda seat: self._job(stream, seat), is_live, time.monotonic())
         )
+        self._streams[stream.name] = stream
 
     def remove(self, name: str) -> None:
         """End a stream."""

@@ -22,7 +22,7 @@ from auflow.transport.refusals import Refusals
 
 __all__ = ["BusForwarder", "BusPublisher", "topic"]
 
-_PUBLISHER_QUEUE = 500  # messages of one sink that wait while the forwarder is busy or being made anew
+_PUBLISHER_QUEUE = 1000  # messages of one sink that wait while the forwarder is busy or being made anew
 _LISTENER_QUEUE = 1000  # messages of 1.5 kB that wait for one slow listener
 _MAX_INNER_BYTES = 16 << 20
 _MAX_SUBSCRIPTION_BYTES = 1024

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from auflow.transport.codec import encode
 from auflow.transport.edge import decode_or_drop
@@ -76,27 +78,33 @@ class DetectClient:
         clock: Callable[[], float] = time.monotonic,
         complain: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._links = [DealerLink(context, endpoint, name) for endpoint in endpoints]
+        self._links = self._connect(context, endpoints, name)
         self._next = 0
         self._clock = clock
         self._complain = complain
         self._ask_again_s = 0.0
         self._patience_s = 0.0
+        self._pixels: memoryview | None = None  # that travel with the request
         self.repeated = 0  # requests that had to be asked again
+
+    def _connect(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoints: Sequence[str], name: str
+    ) -> list[DealerLink]:
+        return [DealerLink(context, endpoint, name) for endpoint in endpoints]
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
         """For polling."""
         return [link.socket for link in self._links]
 
-    def ask(self, request: DetectRequest) -> None:
-        """Send a request to the worker whose turn it is, as soon as there is one."""
+    def ask(self, request: DetectRequest, _bgr: NDArray[np.uint8]) -> None:
+        """Send a request to the worker whose turn it is, as soon as there is one; it finds the picture in the ring."""
         self._patience_s = FIRST_PATIENCE_S
         self._send(request)
 
     def _send(self, request: DetectRequest) -> None:
         try:
-            self._links[self._next].send(encode(request))
+            self._links[self._next].send(encode(request), self._pixels)
             self._ask_again_s = self._clock() + self._patience_s
             self._patience_s *= 2
         except PeerGoneError:

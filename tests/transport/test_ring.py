@@ -13,7 +13,7 @@ import pytest
 
 import auflow.transport.ring as ring_module
 from auflow.transport.faults import TransportError
-from auflow.transport.ring import MAX_SLOTS, FrameRing, Mark, Owner, Slot, create_ring
+from auflow.transport.ring import MAX_SLOTS, FrameRing, Mark, Owner, Slot, Tally, create_ring
 
 FRAME = (6, 8)
 
@@ -149,6 +149,36 @@ def test_marks_tell_who_works_on_what(fd: int) -> None:
     assert watcher.read_mark(Owner.CLNF) is None
     au.mark(-1, -1)
     assert watcher.read_mark(Owner.AU) is None
+    au.mark(2, 18)
+    watcher.forget_mark(Owner.AU)
+    assert watcher.read_mark(Owner.AU) is None
+
+
+def test_after_a_fall_every_slot_is_free_and_nothing_old_fits(fd: int) -> None:
+    decode, clnf, watcher = (FrameRing(fd, owner) for owner in (Owner.DECODE, Owner.CLNF, Owner.FREE))
+    slots = [_take(decode) for _ in range(3)]
+    decode.hand_over(slots[0], Owner.CLNF)
+    clnf.mark(0, 1)
+    watcher.reclaim()
+    assert watcher.free_slots == 3
+    assert watcher.read_mark(Owner.CLNF) is None
+    again = FrameRing(fd, Owner.DECODE)
+    assert {_take(again).generation for _ in slots} == {2}
+    with pytest.raises(TransportError, match="expected generation 1 owned by CLNF, got generation 2"):
+        clnf.array(slots[0], *FRAME)
+
+
+def test_counts_of_a_seat_outlive_their_process(fd: int) -> None:
+    decode, sink, watcher = (FrameRing(fd, owner) for owner in (Owner.DECODE, Owner.SINK, Owner.FREE))
+    decode.count(2, decoded=10, superseded=1, too_old=2, paused=3, sent=4)
+    sink.count(2, done=2, failed=1)
+    tally = watcher.tally(2)
+    assert (tally.decoded, tally.dropped, tally.done, tally.failed, tally.under_way) == (10, 6, 2, 1, 1)
+    assert watcher.tally(1) == Tally()
+    watcher.reclaim()
+    assert watcher.tally(2) == tally
+    watcher.clear_tally(2)
+    assert watcher.tally(2) == Tally()
 
 
 @pytest.mark.parametrize(("slots", "size"), [(0, 1), (MAX_SLOTS + 1, 1), (1, 0)])

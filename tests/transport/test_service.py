@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+import zmq
 
 from auflow.transport import messages as m
+from auflow.transport import service
 from auflow.transport.codec import encode
-from auflow.transport.faults import TransportError
 from auflow.transport.link import new_context
 from auflow.transport.rundir import endpoint
 from auflow.transport.service import DetectClient, DetectServer
@@ -31,7 +32,6 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     for client in clients:
         for socket in client.sockets:
             assert socket.poll(5000, 2)
-        client.open()
     yield servers, clients
     for server in servers:
         server.close()
@@ -62,7 +62,6 @@ def test_each_lane_gets_its_own_answer(parts: Parts) -> None:
     for lane, client in enumerate(clients):
         answer = wait_for(partial(client.receive, request(lane, 5)))
         assert (answer.boxes == lane).all()
-    assert server.clients == {b"clnf-0", b"clnf-1"}
 
 
 def test_workers_take_turns(parts: Parts) -> None:
@@ -75,23 +74,102 @@ def test_workers_take_turns(parts: Parts) -> None:
         wait_for(partial(client.receive, request(0, index)))
 
 
-def test_an_answer_to_another_frame_is_refused(parts: Parts) -> None:
+def answer_next(server: DetectServer, value: float = 0) -> m.DetectRequest:
+    who, asked = wait_for(server.receive)
+    server.answer(who, m.Boxes(asked.frame.stream, asked.frame.index, np.full((1, 5), value, np.float32)))
+    return asked
+
+
+def test_an_answer_to_an_earlier_question_is_passed_over(parts: Parts) -> None:
     (server, _), (client, _) = parts
     client.ask(request(0, 2))
     who, _ = wait_for(server.receive)
-    server.answer(who, m.Boxes(0, 1, np.zeros((0, 5), np.float32)))
-    with pytest.raises(TransportError, match="expected boxes of frame 2"):
-        wait_for(partial(client.receive, request(0, 2)))
+    server.answer(who, m.Boxes(0, 1, np.zeros((3, 5), np.float32)))
+    server.answer(who, m.Boxes(0, 2, np.zeros((2, 5), np.float32)))
+    assert len(wait_for(partial(client.receive, request(0, 2))).boxes) == 2
 
 
-def test_another_message_is_refused(parts: Parts) -> None:
+def test_who_gets_no_answer_asks_the_next_worker(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "FIRST_PATIENCE_S", 0.05)
+    (first, second), (client, _) = parts
+    client.ask(request(0, 7))
+    wait_for(first.receive)  # and dies of it
+    wait_for(lambda: client.receive(request(0, 7)) or client.repeated or None)
+    assert answer_next(second, 4) == request(0, 7)
+    assert (wait_for(partial(client.receive, request(0, 7))).boxes == 4).all()
+
+
+def test_a_worker_that_is_started_again_is_found(tmp_path: Path) -> None:
+    """The client keeps its connections; a new worker binds the same address."""
+    context = new_context()
+    address = endpoint(tmp_path, "d")
+    client = DetectClient(context, [address], "clnf-0")
+    try:
+        client.ask(request(0, 1))  # nobody has ever been there
+        for incarnation in (1, 2):
+            server = DetectServer(context, address)
+            while (found := server.receive()) is None:
+                assert client.receive(request(0, incarnation)) is None
+                time.sleep(min(0.01, client.wait_s))
+            who, asked = found
+            server.answer(who, m.Boxes(0, asked.frame.index, np.zeros((incarnation, 5), np.float32)))
+            assert len(wait_for(partial(client.receive, request(0, incarnation))).boxes) == incarnation
+            server.close()
+            client.ask(request(0, incarnation + 1))
+    finally:
+        client.close()
+        context.term()
+
+
+def test_a_lane_that_is_started_again_has_its_old_name(parts: Parts) -> None:
     (server, _), (client, _) = parts
-    client.sockets[0].send(encode(m.Exit()))
-    with pytest.raises(TransportError, match="expected DetectRequest, got Exit"):
-        wait_for(server.receive)
+    client.ask(request(0, 1))
+    answer_next(server)
+    again = DetectClient(client_context(client), [addressed(client)], "clnf-0")
+    again.ask(request(0, 2))
+    wait_for(lambda: again.receive(request(0, 2)) or (found_one(server, 3) and None))
+    again.close()
 
 
-def test_the_one_who_asked_is_gone(parts: Parts) -> None:
-    (server, _), _ = parts
-    with pytest.raises(TransportError, match="is gone"):
+def client_context(client: DetectClient) -> zmq.Context[zmq.Socket[bytes]]:
+    return client.sockets[0].context
+
+
+def addressed(client: DetectClient) -> str:
+    return client.sockets[0].getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+
+
+def found_one(server: DetectServer, value: float) -> bool:
+    found = server.receive()
+    if found is None:
+        return False
+    who, asked = found
+    server.answer(who, m.Boxes(0, asked.frame.index, np.full((1, 5), value, np.float32)))
+    return True
+
+
+def test_another_message_is_told_and_dropped(tmp_path: Path) -> None:
+    context = new_context()
+    address, complaints = endpoint(tmp_path, "d"), []
+    server, client = DetectServer(context, address, complaints.append), DetectClient(context, [address], "clnf-0")
+    try:
+        for payload in (encode(m.Exit()), b"\xc1 no message"):
+            wait_for(lambda payload=payload: sent(client, payload))
+        client.ask(request(0, 1))
+        answer_next(server)
+        assert len(complaints) == 2
+        assert "expected DetectRequest, got Exit" in complaints[0]
         server.answer(b"nobody", m.Boxes(0, 1, np.zeros((0, 5), np.float32)))
+        assert "is gone" in complaints[2]
+    finally:
+        server.close()
+        client.close()
+        context.term()
+
+
+def sent(client: DetectClient, payload: bytes) -> bool | None:
+    try:
+        client.sockets[0].send(payload, zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+    return True

@@ -1,0 +1,51 @@
+"""`auflow detect`: face detection for the services of other hosts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["DEFAULT_ADDRESS", "add_parser"]
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:8719"
+
+DESCRIPTION = """\
+Find faces for the services of other hosts: a service whose configuration names this address in workers.detectors_at
+sends each picture in which a face has to be looked for, and gets the boxes back. Nothing is kept."""
+
+EPILOG = """\
+examples:
+  auflow keys new keys --name cameras                          keys for this host and for the one with the cameras
+  auflow detect --address tcp://0.0.0.0:8719 --keys keys       listen to whoever has them
+Several may run on a host, each with an address of its own. SIGTERM or Ctrl-C ends it; a service asks again, or another.
+exit codes: 0 ended, 2 wrong usage, 4 model files missing or damaged, 5 the address cannot be taken"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `detect` to the command line."""
+    detect = commands.add_parser(
+        "detect",
+        help="find faces for the services of other hosts",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    detect.set_defaults(handler=_detect)
+    detect.add_argument(
+        "--address", metavar="ADDRESS", default=DEFAULT_ADDRESS, help=f"to listen on (default: {DEFAULT_ADDRESS})"
+    )
+    detect.add_argument(
+        "--keys", metavar="DIR", type=Path, help="this host's folder of `auflow keys`; needed beyond loopback"
+    )
+
+
+def _detect(parsed: argparse.Namespace) -> int:
+    from auflow.models import store
+    from auflow.serve.detection import serve
+    from auflow.threads import pin_threads
+
+    pin_threads()
+    root = store.default_root()
+    store.require(root)
+    return serve(parsed.address, parsed.keys, root)
