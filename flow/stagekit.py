@@ -114,9 +114,13 @@ def make_sink(job: StreamJob, info: SourceInfo, resume: bytes | None) -> ResultS
     """Where the results of one file go, from the checkpoint's sink part `resume` on."""
     from auflow.stages.sink import ResultSink
     from auflow.stages.sink.checkpoint import identity_of
+    from auflow.stages.sink.workspace import writing
 
+    output = Path(job.output)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     identity = identity_of(job.source, job.settings, Path(job.models_root))
-    return ResultSink(Path(job.output), job.settings, info, resume, identity=identity)
+    return ResultSink(output, job.settings, info, resume, identity=identity)
 
 
 def make_live_sink(job: StreamJob, info: SourceInfo, output: str, resume: bytes | None) -> LiveSink:
@@ -132,8 +136,10 @@ def make_live_sink(job: StreamJob, info: SourceInfo, output: str, resume: bytes 
 def make_jsonl(path: str) -> JsonLinesSink:
     """A file of JSON lines."""
     from auflow.stages.sink.jsonl import JsonLinesSink
+    from auflow.stages.sink.workspace import writing
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with writing(Path(path)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     return JsonLinesSink(Path(path))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from auflow.errors import UsageError
 from auflow.transport.address import check_address, read_address
 from auflow.transport.bus import topic
 from auflow.transport.curve import secure_client
@@ -61,9 +62,13 @@ class Listener:
         self._monitor = self._socket.get_monitor_socket(sum(_EVENTS))
         self._suit(own)
         self._socket.subscribe(topic(stream) if stream is not None else b"")
-        self._socket.connect(address)
         self._said = ""
         self._again_s: float | None = None
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise UsageError(f"{address}: expected the address of a bus, cannot connect: {error}") from error
 
     def _suit(self, keys: ClientKeys | None) -> None:
         socket = self._socket

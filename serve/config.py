@@ -119,7 +119,9 @@ class StreamConfig:
         0.0, number("seconds", 0.0, 366 * _DAY_S), "begin a new CSV (and JSON lines) after so many seconds; 0: never",
         only=("live",), shown_as="3600 with a file, else 0",
     )  # fmt: skip
-    jsonl: str = key("", output_pattern, "path of a file of JSON lines, a result in each; placeholders as in `csv`")
+    jsonl: str = key(
+        "", output_pattern, "path of a file of JSON lines, a result in each; placeholders as in `csv`", only=("live",)
+    )
     columns: tuple[Columns, ...] = key(
         COLUMN_CHOICES, each_of(COLUMN_CHOICES), f"groups of the CSV, some of {', '.join(COLUMN_CHOICES)}",
         shown_as="all",

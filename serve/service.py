@@ -7,6 +7,8 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from auflow.errors import AuflowError
@@ -28,6 +30,7 @@ from auflow.serve.status import status_of
 from auflow.serve.stream_config import check_outputs
 from auflow.stages.records import SourceInfo
 from auflow.stages.settings import StageSettings
+from auflow.stages.sink.finished import is_finished
 from auflow.threads import pin_threads
 
 __all__ = ["Service", "run"]
@@ -125,7 +128,10 @@ class Service:
             What no restart can mend: missing models.
         """
         for stream in self._config.streams:
-            self.add(stream)
+            if stream.live is None and is_finished(self._output(stream), stream.settings):
+                _log.info("%s: %s is there already", stream.name, self._output(stream))
+            else:
+                self.add(stream)
         self._notifier.extend(self._limits.startup_s)
         self.crew.until_done([self._control], self._turn)
         self._notifier.stopping()
@@ -199,10 +205,18 @@ class Service:
         """Drain and end."""
         self.crew.carry_out(self.fleet.stop(time.monotonic()))
 
+    @staticmethod
+    def _output(stream: StreamConfig) -> Path:
+        """The CSV of a file stream."""
+        path = stream.csv_path(datetime.now(UTC))
+        assert path is not None  # the configuration gives every file stream one
+        return path
+
     def _job(self, stream: StreamConfig, seat: int) -> StreamJob:
         state = str(self._config.state_dir / "streams" / stream.name)
-        output = stream.csv.replace("{name}", stream.name)
         spec = stream.live
+        # {start} of a live stream is filled in where a segment begins.
+        output = stream.csv.replace("{name}", stream.name) if spec else str(self._output(stream))
         live = None
         if spec is not None:
             live = LiveJob(

@@ -146,6 +146,8 @@ def _resolve_outputs(values: dict[str, Any], name: str, where: str, base: Path, 
             )
         values[key] = _absolute(values[key], f"{where}.{key}", base, faults)
     if not values["csv"]:
+        if not live:
+            faults.add(f"{where}.csv", "is all that comes of a recording: give it a path, or leave it out for NAME.csv")
         for key in ("hog", "aligned"):
             if values.get(key):
                 faults.add(f"{where}.{key}", "is written beside the CSV, and there is none: give csv a path")

@@ -224,6 +224,8 @@ class DealerLink:
     ------
     UsageError
         The address is none, or one beyond this machine without keys.
+    TransportError
+        Nothing can be connected there: a path that is too long, a host that is none.
     """
 
     def __init__(
@@ -249,7 +251,11 @@ class DealerLink:
             self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
             if keys is not None:
                 secure_client(self.socket, keys)
-        self.socket.connect(endpoint)
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.socket.close(0)
+            raise TransportError(f"{endpoint}: cannot connect: {error}") from error
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:

@@ -65,9 +65,10 @@ class Place:
         command = [sys.executable, *places, *how, *map(str, inputs)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
-    def alone(self, path: Path) -> bytes:
+    def alone(self, path: Path, failed: int = 0) -> bytes:
+        """The CSV without any processes; `failed` is a frame that no stage looks at."""
         reference = self.root / "reference.csv"
-        self.kit.run_alone(path, reference)
+        self.kit.run_alone(path, reference, failed)
         return reference.read_bytes()
 
     def written(self) -> list[str]:

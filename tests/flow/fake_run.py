@@ -10,6 +10,7 @@ from auflow.errors import AuflowError
 from auflow.options import RunOptions
 from auflow.orchestrator import run
 from auflow.report import PlainReporter, exit_code
+from auflow.run_command import _without_finished
 
 if __name__ == "__main__":
     output, models, jobs, resume, checkpoint_s, *inputs = sys.argv[1:]
@@ -22,8 +23,11 @@ if __name__ == "__main__":
         resume=bool(int(resume)),
         checkpoint_s=float(checkpoint_s),
     )
+    reporter = PlainReporter(sys.stderr)
+    if options.resume:
+        options = _without_finished(options, reporter)
     try:
-        sys.exit(exit_code(run(options, PlainReporter(sys.stderr), kit="fake_kit")))
+        sys.exit(exit_code(run(options, reporter, kit="fake_kit")))
     except AuflowError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

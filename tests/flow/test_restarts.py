@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from auflow.errors import StageError
 from auflow.flow.supervision import Limits
-from auflow.report import StreamSummary
 
-from .conftest import Place, all_connected, until
+from .conftest import Place, until
 
 ROLES = ["decode", "detect", "clnf", "au", "sink"]
 IMPATIENT = Limits(silence_s=1.0, silence_per_frame_s=0.0)
@@ -67,12 +67,13 @@ def test_a_killed_worker_costs_nothing(
     undisturbed(place, monkeypatch, first, second)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_the_same_worker_is_killed_twice(place: Place, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
-    fault(monkeypatch, f"{role}:31:kill:1", f"{role}:56:kill:1")
+def test_every_worker_is_killed_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ((role, first + 3 * turn) for turn, role in enumerate(ROLES) for first in (11, 41))
+    # Detection is asked every five frames.
+    fault(monkeypatch, *(f"{role}:{at - (at - 1) % 5 if role == 'detect' else at}:kill:1" for role, at in places))
     path = place.input("a", 80)
-    (summary,) = place.run(path, limits=QUICK)
-    assert (summary.frames, summary.failed_frames) == (80, 0)
+    (summary,) = place.run(path, limits=Limits(back_off_s=(0.0,), budget=None))
+    assert (summary.frames, summary.failed_frames, summary.restarts) == (80, 0, 8)  # detection is no lane
     undisturbed(place, monkeypatch, path)
 
 
@@ -103,47 +104,43 @@ def test_a_death_at_the_very_start_or_while_writing(place: Place, monkeypatch: p
     undisturbed(place, monkeypatch, path)
 
 
-@pytest.mark.parametrize("what", ["kill", "raise"])
-@pytest.mark.parametrize("role", ["detect", "clnf", "au", "sink"])
+@pytest.mark.parametrize(("role", "what"), [("detect", "kill"), ("clnf", "raise"), ("au", "kill"), ("sink", "raise")])
 def test_a_frame_that_ends_a_worker_each_time(
     place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], role: str, what: str
 ) -> None:
     fault(monkeypatch, f"{role}:31:{what}")
     path = place.input("a", 60)
     (summary,) = place.run(path, limits=QUICK)
-    assert (summary.frames, summary.failed_frames, summary.dropped_frames) == (60, 1, 0)
-    if role == "detect":  # what it was to find there was of use to later frames too
-        assert summary.restarts == 1
+    assert (summary.frames, summary.failed_frames, summary.dropped_frames, summary.error) == (60, 1, 0, None)
+    assert summary.restarts == (1 if role == "detect" else 2)
     told = place.told(capfd)
     assert "a.json: frame 31 ended a worker twice; it counts as failed, its picture is out/a_quarantine/" in told
     if what == "raise":
         assert f"ValueError: no good: {role} 31" in told
         assert 'in _be_in_trouble\n    raise ValueError(f"no good: {where}")' in told
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", "")
+    assert (place.out / "a.csv").read_bytes() == place.alone(path, failed=31)
     assert place.written() == ["a.csv", "a_quarantine"]
-    assert [picture.name for picture in (place.out / "a_quarantine").iterdir()] == ["frame_000031.png"]
-    rows = (place.out / "a.csv").read_text().splitlines()[1:]
-    assert [int(row.split(",")[0]) for row in rows] == list(range(1, 61))
-    assert rows[30].split(",")[3:5] == ["0.000000", "0"]  # confidence and success
+    assert kept_picture(place) == picture_of(place, path, 31)
     assert place.unfinished() == []
     assert place.left_behind() == []
 
 
-def test_the_rows_around_a_quarantined_frame_are_as_without_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stage has seen it: the fits of the others are as if the clip had been without it."""
-    fault(monkeypatch, "sink:31:kill")
-    path = place.input("a", 60)
-    place.run(path, limits=QUICK)
-    monkeypatch.setenv("AUFLOW_FAKE_FAULT", "")
-    place.alone(place.input("a", 60))
-    rows, others = ((place.root / name).read_text().splitlines()[1:] for name in ("out/a.csv", "reference.csv"))
-    first_au = (place.out / "a.csv").read_text().split("\n", 1)[0].split(", ").index("AU01_r")
-    # The offline pass takes the mean over the stream away, so the columns before its own are compared.
-    assert [row.split(",")[:first_au] for row in rows[:30]] == [row.split(",")[:first_au] for row in others[:30]]
+def kept_picture(place: Place) -> bytes:
+    (picture,) = (place.out / "a_quarantine").iterdir()
+    assert picture.name == "frame_000031.png"
+    return cv2.imread(str(picture)).tobytes()
 
 
-def test_a_decoder_that_dies_at_one_frame_each_time(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def picture_of(place: Place, path: Path, number: int) -> bytes:
+    source = place.kit.FakeSource(path)
+    source.skip(number - 1)
+    pixels = np.empty((source.info.height_px, source.info.width_px, 3), np.uint8)
+    source.read_into(pixels)
+    return pixels.tobytes()
+
+
+def test_a_decoder_that_dies_at_one_frame_each_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch, "decode:31:kill")
     summaries = place.run(place.input("a", 60), fine := place.input("b", 9), limits=QUICK)
     assert [s.exit_code for s in summaries] == [2, 0]
@@ -237,41 +234,36 @@ def killed_at_a_checkpoint(place: Place, *inputs: Path, of: str, jobs: int = 1) 
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
     until(lambda: not place.workers(), 5)
+    for folder in place.root.glob("auflow-run-*"):  # the next run sweeps it up, if it is not one that begins
+        os.utime(folder, (0, 0))
 
 
-def resumed(place: Place, *inputs: Path) -> tuple[list[StreamSummary], str]:
+def resumed(place: Place, *inputs: Path) -> str:
     process = place.spawn(*inputs, resume=True)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    return [], err
+    return err
 
 
 def test_after_a_kill_of_everything_it_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One input was finished, one was begun, one was not."""
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
-    path = place.input("a", 150)
-    killed_at_a_checkpoint(place, path, of="a")
-    assert place.written() == []
-    _, err = resumed(place, path)
-    assert "goes on after frame " in err
-    sweep_now(place)
-    undisturbed(place, monkeypatch, path)
+    done, path, later = place.input("done", 5), place.input("path", 100), place.input("later", 7)
+    killed_at_a_checkpoint(place, done, path, later, of="path")
+    assert place.written() == ["done.csv"]
+    before = (place.out / "done.csv").stat()
+    err = resumed(place, done, path, later)
+    assert "done.csv is there already" in err
+    assert "path.json: goes on after frame " in err
+    assert (place.out / "done.csv").stat() == before
+    undisturbed(place, monkeypatch, done, path, later)
 
 
-def sweep_now(place: Place) -> None:
-    """What was killed a moment ago may be a run that begins: the sweeper leaves it for a second."""
-    for folder in place.root.glob("auflow-run-*"):
-        os.utime(folder, (0, 0))
-    place.run(place.input("nothing", 1))
-    (place.out / "nothing.csv").unlink()
-
-
-def test_a_checkpoint_of_another_input_is_not_gone_on_with(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_input_is_not_gone_on_with(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
     killed_at_a_checkpoint(place, place.input("a", 150), of="a")
     changed = place.input("a", 40, seed=77)
-    _, err = resumed(place, changed)
+    err = resumed(place, changed)
     assert "begins anew: " in err
     assert "another input, or the input has changed since" in err
     assert (place.out / "a.csv").read_bytes() == place.alone(changed)
@@ -319,5 +311,3 @@ def test_checkpoints_that_cannot_be_written_end_nothing(
     assert (summary.frames, summary.error) == (60, None)
     assert place.told(capfd).count("No space left on device") == 1
     undisturbed(place, monkeypatch, path)
-    assert subprocess.run(["true"], check=True).returncode == 0
-    assert all_connected is not None

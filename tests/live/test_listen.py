@@ -236,6 +236,7 @@ def test_the_example(bus: Bus, publisher: Publisher, started) -> None:
     [
         (["nonsense"], "expected tcp://HOST:PORT"),
         (["tcp://10.0.0.7:8718"], "auflow keys new DIR"),
+        ([f"ipc:///{'x' * 200}"], "cannot connect: File name too long"),
         (["tcp://10.0.0.7:8718", "--keys", "/nowhere"], "expected client.secret"),
     ],
 )

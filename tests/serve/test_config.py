@@ -77,9 +77,10 @@ def test_paths_of_outputs_are_absolute_and_filled_in() -> None:
     assert live.jsonl_path(began) is None
     assert live.rotate_s == 3600.0
     assert live.settings.keep_series
-    file = parse_stream("tape", {"source": "tape.mp4", "jsonl": "/x/{name}.jsonl"}, BASE, {})
+    lines = parse_stream("door", {"source": "webcam:0", "jsonl": "/x/{name}-{start}.jsonl"}, BASE, {})
+    assert lines.jsonl_path(began) == Path("/x/door-20260102T030405Z.jsonl")
+    file = parse_stream("tape", {"source": "tape.mp4"}, BASE, {})
     assert (file.csv_path(began), file.rotate_s) == (BASE / "tape.csv", 0.0)
-    assert file.jsonl_path(began) == Path("/x/tape.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -169,9 +170,11 @@ def test_ipc_and_folders_count_from_the_file() -> None:
         ("[stream.a]\nsource = 'a.mp4'\nmax_age_s = 1", "stream.a.max_age_s: is only for live"),
         ("[stream.a]\nsource = 'a.csv'", 'stream.a.csv: "/etc/auflow/a.csv" would replace the source of stream a'),
         (
-            "[stream.a]\nsource = 'a.mp4'\njsonl = 'a.csv'",
-            'stream.a.jsonl: "/etc/auflow/a.csv" is written by stream.a.csv',
+            "[stream.a]\nsource = 'webcam:0'\ncsv = 'a{start}'\njsonl = 'a{start}'",
+            'stream.a.jsonl: "/etc/auflow/a{start}" is written by stream.a.csv',
         ),
+        ("[stream.a]\nsource = 'a.mp4'\ncsv = ''", "stream.a.csv: is all that comes of a recording"),
+        ("[stream.a]\nsource = 'a.mp4'\njsonl = 'a.jsonl'", "stream.a.jsonl: is only for live"),
     ],
 )
 def test_a_mistake_names_its_key(text: str, expected: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from auflow.errors import UsageError
 from auflow.transport.address import DEFAULT_ADDRESS, check_address, read_address
+from auflow.transport.faults import TransportError
 from auflow.transport.link import DealerLink, RouterLink, new_context
 
 HERE = [DEFAULT_ADDRESS, "ipc:///tmp/a", "tcp://127.0.0.1:*", "tcp://127.8.9.1:1", "tcp://[::1]:5571"]
@@ -71,3 +72,11 @@ def test_links_open_nothing_beyond_loopback_without_keys(kind: type[RouterLink |
             kind(context, "tcp://0.0.0.0:5571")
     finally:
         context.term()
+
+
+def test_a_path_that_is_too_long_leaves_nothing_open() -> None:
+    context = new_context()
+    for kind in (RouterLink, DealerLink):
+        with pytest.raises(TransportError, match=r"File name too long|is longer than"):
+            kind(context, f"ipc:///{'x' * 200}")
+    context.term()
