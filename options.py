@@ -11,7 +11,9 @@ from auflow.errors import UsageError
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink.paths import aligned_dir, hog_path, overlay_path
 
-__all__ = ["RunOptions", "check_outputs", "output_path"]
+__all__ = ["STDIN", "RunOptions", "check_outputs", "output_path"]
+
+STDIN = Path("-")  # as an input: what comes through standard input
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def _beside(output: Path, settings: StageSettings) -> list[Path]:
 
 
 def _stem(source: Path) -> str:
+    if source == STDIN:
+        return "stdin"
     # A link's own name counts, not its target's, which may be a mere hash. "." and "/" have none of their own.
     named = source if source.name not in ("", "..") else source.resolve()
     # A folder keeps its whole name: "session.2" has no suffix.

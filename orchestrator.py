@@ -10,8 +10,9 @@ from auflow.flow.job import StreamJob
 from auflow.flow.nursery import Nursery
 from auflow.flow.supervision import Limits, Supervisor
 from auflow.flow.topology import plan
-from auflow.options import RunOptions, output_path
+from auflow.options import STDIN, RunOptions, output_path
 from auflow.report import Reporter, StreamSummary
+from auflow.stages.decode.pipe import is_pipe
 
 __all__ = ["run"]
 
@@ -52,7 +53,7 @@ def run(
         Ctrl-C came when no input was under way.
     """
     with ExitStack() as stack:
-        nursery = stack.enter_context(nursery or Nursery())
+        nursery = stack.enter_context(nursery or Nursery(stdin=STDIN in options.inputs))
         if not options.inputs:
             return []
         topology = plan(options)
@@ -77,5 +78,6 @@ def _job(options: RunOptions, path: Path) -> StreamJob:
         settings=options.settings,
         models_root=str(options.models_root),
         checkpoint_s=options.checkpoint_s,
+        once=is_pipe(path),
         resume=options.resume,
     )

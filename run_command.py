@@ -72,7 +72,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_input_and_output(run: argparse.ArgumentParser) -> None:
-    run.add_argument("inputs", metavar="INPUT", nargs="*", type=Path, help="video file, image file or folder of images")
+    run.add_argument(
+        "inputs", metavar="INPUT", nargs="*", type=Path, help="video file, image file or folder of"
+        " images; - is a video through standard input",
+    )  # fmt: skip
     run.add_argument(
         "-f", "-fdir", dest="openface_inputs", metavar="INPUT", type=Path, action="append", help="an input, as OpenFace"
         " has it; may come more than once",
@@ -196,7 +199,7 @@ def _run(parsed: argparse.Namespace) -> int:
     warning = place_kernel_cache()
     with ExitStack() as stack:
         # Before anything else: its imports take as long as all that is done here until it is needed.
-        nursery = None if parsed.inline else stack.enter_context(Nursery())
+        nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=STDIN in (*parsed.openface_inputs, *parsed.inputs)))
         from auflow.report import exit_code, make_reporter
 
         options = _checked_options(parsed, began_s)
@@ -237,6 +240,8 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         )
     if parsed.resume and parsed.inline:
         raise UsageError("--resume and --inline do not go together: checkpoints are made by the separate processes")
+    if parsed.resume and any(map(is_pipe, inputs)):
+        raise UsageError("--resume: what came through a pipe is gone; write it to a file and run that")
     settings = _settings(parsed)
     if parsed.images:
         from auflow.stages.decode import expand_pictures

@@ -227,7 +227,7 @@ class Crew:
 
     def _fork(self, worker: Worker, incarnation: int) -> None:
         if not self._nursery.open:
-            self._nursery = Nursery()
+            self._nursery = Nursery(stdin=self._nursery.stdin)
         config = WorkerConfig(
             role=str(worker.role),
             number=worker.number,

@@ -42,7 +42,7 @@ class FileFeed:
         self._kit = kit
         self.stream = stream
         self._job = job
-        self._source = kit.open_source(Path(job.source))
+        self._source = kit.open_source(Path(job.source), stopped=self._is_drained if job.once else None)
         self._resume = self._read_checkpoint()
         self._skipped = 0
         self._sent = 0
@@ -50,6 +50,12 @@ class FileFeed:
         self.started = False
         self.ended = False
         self._began_s = self._last_checkpoint_s = time.monotonic()
+
+    def _is_drained(self) -> bool:
+        """Show a sign of life while nothing comes through a pipe; whether to wait no longer."""
+        shell = self._outlet.shell
+        shell.wait((), 0.0)
+        return any(isinstance(order, m.Drain) for order in shell.orders)
 
     def _read_checkpoint(self) -> m.StreamState | None:
         if not self._job.resume:
@@ -117,7 +123,7 @@ class FileFeed:
             raise
         if got is None:
             outlet.give_back(slot)
-            self.end()
+            self.end(interrupted=self._job.once and self._is_drained())
             return True
         frame = frame_of(self.stream, slot, *got, (info.height_px, info.width_px))
         if frame.index in self._job.quarantined:
@@ -139,7 +145,7 @@ class FileFeed:
         """Send a checkpoint marker when it is time."""
         now = time.monotonic()
         since_s = now - self._last_checkpoint_s
-        if not self._job.settings.overlay and since_s > self._job.checkpoint_s + CHECKPOINT_SHARE * (
+        if not self._job.once and not self._job.settings.overlay and since_s > self._job.checkpoint_s + CHECKPOINT_SHARE * (
             now - self._began_s
         ):
             self._last_checkpoint_s = now

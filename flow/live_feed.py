@@ -36,11 +36,15 @@ class LiveFeed:
         before = outlet.ring.tally(self._live.seat)
         self._before = dataclasses.replace(before, failed=before.failed + max(0, before.under_way))
         outlet.ring.count(self._live.seat, failed=self._before.failed, sent=0)
-        self._resume, self._segment = self._read_checkpoint(kit)
+        self._is_new = before.decoded == 0  # to this service
+        self._resume, self._segment, self._recorded = self._read_checkpoint(kit)
         self._reader: LiveReader = kit.open_live(job, first_index=before.decoded + 1)
+        self._reading = False
+        self._reason = ""  # of the source's last transition
         self._held: LivePicture | None = None  # taken from the reader, waits for a larger ring
-        self._discarded = 0  # of those taken, dropped after all
+        self._superseded = self._too_old = self._unwanted = 0  # of those taken, dropped after all
         self._size_bytes = 0
+        self._info: SourceInfo | None = None  # of the last segment
         self._sent = self._sent_before = self._dropped_before = 0  # all; before this segment
         self._blocked = False
         self._offset_s: float | None = None  # of the reader's time to the stream's
@@ -48,20 +52,23 @@ class LiveFeed:
         self.ended = False
         self._segment_ends_s = self._checkpoint_s = float("inf")
         if self._live.paused:
-            self._reader.pause()
-        self._reader.start()
+            self._tell_source(SourceState.PAUSED, "on request")
+        else:
+            self.pause(False)
 
-    def _read_checkpoint(self, kit: ModuleType | Any) -> tuple[m.StreamState | None, int]:
+    def _read_checkpoint(self, kit: ModuleType | Any) -> tuple[m.StreamState | None, int, bool]:
+        """What the stages knew, the number of the segment, and whether it has a CSV."""
         if not self._job.resume:
-            return None, 0
+            return None, 0, False
         found = kit.read_checkpoint(self._job)
         if isinstance(found, str):
             self._outlet.shell.tell(m.Note(self._outlet.shell.name, self.stream, found))
         if not isinstance(found, m.StreamState):
-            return None, 0
+            return None, 0, False
         tally = decode(found.tally)
         assert isinstance(tally, m.SinkTally)
-        return dataclasses.replace(found, frames=0), tally.segment  # frames of an edge count from its start
+        # Frames of an edge count from its start.
+        return dataclasses.replace(found, frames=0), tally.segment, bool(tally.output)
 
     @property
     def fd(self) -> int | None:
@@ -82,7 +89,7 @@ class LiveFeed:
         if picture is not None:
             self._send(picture)
         elif self._reader.state is SourceState.STOPPED and not self._reader.counts.waiting and self._held is None:
-            self.end()
+            self.end(error=None if self._before.decoded + self._reader.counts.decoded else self._reason)
         if now >= self._checkpoint_s:
             self._checkpoint_s = now + self._live.checkpoint_s
             sent = self._sent - self._sent_before
@@ -91,15 +98,20 @@ class LiveFeed:
 
     def _next_picture(self, now_s: float) -> LivePicture | None:
         """The newest picture, once the ring is large enough for it and the stream has begun."""
-        picture, self._held = self._held or self._reader.take(self._live.max_age_s), None
+        picture, held = self._reader.take(self._live.max_age_s), self._held
         if picture is None:
+            picture = held
+        elif held is not None:
+            self._superseded += 1
+        self._held = None
+        if picture is None:
+            return None
+        if now_s - picture.taken_s > self._live.max_age_s:
+            self._too_old += 1
             return None
         self._size_bytes = picture.width_px * picture.height_px * 3
         if not self._outlet.has_room(self._size_bytes) or not (self.started or self._start(picture, now_s)):
             self._blocked, self._held = True, picture
-            return None
-        if now_s - picture.taken_s > self._live.max_age_s:
-            self._discarded += 1
             return None
         return picture
 
@@ -111,10 +123,15 @@ class LiveFeed:
         start = m.StreamStart(self.stream, info, self._job.to_json(), self._segment, self._resume)
         self._outlet.edge.start(start)
         shell.tell(m.StreamOpened(shell.name, self.stream, info, 0))
-        self.started, self._resume = True, None
+        self._info, self._resume = info, None
+        if self._is_new and self._recorded:
+            # What a service has recorded that is gone is written out first: frames and times begin anew here.
+            self._recorded = False
+            self._end(last=False)
+            return False
+        self.started = True
         self._segment_ends_s = now_s + (self._live.rotate_s or float("inf"))
-        # The first one soon: that of the segment before has gone with its rows.
-        self._checkpoint_s = now_s + min(1.0, self._live.checkpoint_s)
+        self._checkpoint_s = now_s  # that of the segment before has gone with its rows
         return True
 
     def _send(self, picture: LivePicture) -> None:
@@ -130,6 +147,7 @@ class LiveFeed:
             captured_s=picture.captured_s,
             clock=str(picture.clock),
         )
+        self._count()  # first: the sink must not have done more than there was
         self._outlet.send(slot, frame)
         self._sent += 1
         ring.count(self._live.seat, sent=self._sent)
@@ -145,24 +163,27 @@ class LiveFeed:
         return picture.timestamp_s + self._offset_s
 
     def _tell_events(self) -> None:
-        shell = self._outlet.shell
         for event in self._reader.events():
-            state = SOURCE_STATES.index(event.state.value.replace("_", " "))
-            self._outlet.ring.count(self._live.seat, state=state)
-            shell.tell(m.SourceChanged(shell.name, self.stream, SOURCE_STATES[state], event.reason, event.transition))
+            self._tell_source(event.state, event.reason, event.transition)
+
+    def _tell_source(self, state: SourceState, reason: str, transition: bool = True) -> None:
+        shell, number = self._outlet.shell, SOURCE_STATES.index(state.value.replace("_", " "))
+        self._outlet.ring.count(self._live.seat, state=number)
+        self._reason = reason if transition else self._reason
+        shell.tell(m.SourceChanged(shell.name, self.stream, SOURCE_STATES[number], reason, transition))
 
     def _dropped(self) -> int:
-        counts = self._reader.counts
-        return counts.superseded + counts.too_old + counts.paused + self._discarded
+        counts, own = self._reader.counts, self._superseded + self._too_old + self._unwanted
+        return counts.superseded + counts.too_old + counts.paused + own
 
     def _count(self) -> None:
         counts, before = self._reader.counts, self._before
         self._outlet.ring.count(
             self._live.seat,
             decoded=before.decoded + counts.decoded - counts.waiting - (self._held is not None),
-            superseded=before.superseded + counts.superseded,
-            too_old=before.too_old + counts.too_old + self._discarded,
-            paused=before.paused + counts.paused,
+            superseded=before.superseded + counts.superseded + self._superseded,
+            too_old=before.too_old + counts.too_old + self._too_old,
+            paused=before.paused + counts.paused + self._unwanted,
             corrupt=before.corrupt + counts.corrupt,
             lost=before.lost + counts.lost,
             reconnects=before.reconnects + counts.reconnects,
@@ -172,19 +193,26 @@ class LiveFeed:
         """Let go of the source, or take it up again."""
         if paused:
             self._reader.pause()
-        else:
+        elif self._reading:
             self._reader.resume()
+        else:
+            self._reading = True
+            self._reader.start()
 
     def end(self, *, interrupted: bool = False, error: str | None = None) -> None:
         """The last segment is over."""
         self._reader.stop(0.0)
-        if self._held is not None:
-            self._held, self._discarded = None, self._discarded + 1
-        if self._reader.take() is not None:
-            self._discarded += 1
+        self._unwanted += self._held is not None
+        self._unwanted += self._reader.take() is not None
+        self._held = None
         self._tell_events()
         self._count()
         self.ended = True
+        if not self.started and self._info is not None and self._outlet.edge.can_start:
+            # Between two segments: the stages have to hear that it is over, with a last one that is empty.
+            start = m.StreamStart(self.stream, self._info, self._job.to_json(), self._segment, None)
+            self._outlet.edge.start(start)
+            self.started = interrupted = True
         if self.started:
             self._end(last=True, interrupted=interrupted, error=error)
         else:

@@ -34,6 +34,7 @@ from auflow.transport.schema import (
 __all__ = ["LiveOutput", "make_publisher"]
 
 PROGRESS_S = 2.0
+SHORTEST_S = 1.0  # that a number of frames per second is worth something after
 
 
 def make_publisher(shell: Shell) -> BusPublisher | None:
@@ -62,10 +63,11 @@ class LiveOutput:
         self._frames = self._successes = self._faces = 0
         self._last: m.FrameReady | None = None
         self._next_progress_s = 0.0
-        self._told_frames, self._told_s = 0, time.monotonic() - 1e-3
         self._state = -1
         self._error: OutputError | None = None
+        self._told_of_checkpoints = False
         output, resume = self._where(start)
+        self._told_frames, self._told_s, self._fps = self._frames, time.monotonic(), 0.0
         self._output = output
         self._sink: Any = None
         with self._lines_may_fail():
@@ -90,7 +92,7 @@ class LiveOutput:
             moment = Moment(ready.index, ready.timestamp_s, ready.captured_s, ready.clock, now - ready.taken_s)
             for message in pack_result(self._job.name, self._published, moment, record.fits, record.aus):
                 self._publish("result", message)
-        if self._sink is not None:
+        if self._sink is not None and self._error is None:
             with self._output_may_fail():
                 self._sink.add(frame, record.fits, record.aus)
         self._tally.written(ready.taken_s, record.fits)
@@ -124,25 +126,30 @@ class LiveOutput:
             self._publish("stream", pack_stream(self._job.name, self._published, time.time(), report, counts))
             self._shell.ring.count(self._seat, published=self._published)
         captured_s = self._last.captured_s if self._last else 0.0
-        fps = (self._frames - self._told_frames) / (now - self._told_s)
-        self._told_frames, self._told_s = self._frames, now
+        if now - self._told_s >= SHORTEST_S:
+            self._fps = (self._frames - self._told_frames) / (now - self._told_s)
+            self._told_frames, self._told_s = self._frames, now
         statistics = self._tally.statistics()
         self._shell.tell(
             m.StreamProgress(
-                self._shell.name, self._stream, self._faces, fps, captured_s, clock, statistics, self._published
+                self._shell.name, self._stream, self._faces, self._fps, captured_s, clock, statistics, self._published
             )
         )
 
     def snapshot(self, marker: m.Snapshot) -> None:
         """Keep all states as a checkpoint."""
-        if self._sink is None:
+        if self._sink is None or self._error is not None:
             return
         statistics = self._tally.statistics()
         tally = m.SinkTally(self._frames, self._successes, 0, self._segment, self._output, statistics)
         try:
             self._sink.checkpoint(marker.frames, {"clnf": marker.clnf, "au": marker.au}, encode(tally))
+            self._told_of_checkpoints = False
         except OutputError as error:
-            self._shell.tell(m.Note(self._shell.name, self._stream, f"no checkpoint could be written: {error}"))
+            text = f"{self._job.name}: no checkpoint could be written: {error}"
+            if not self._told_of_checkpoints:
+                self._shell.tell(m.Note(self._shell.name, self._stream, text))
+            self._told_of_checkpoints = True
 
     def finish(self, end: m.StreamEnd) -> m.StreamWritten:
         """Write the segment's CSV; returns what the orchestrator is to be told."""
@@ -183,15 +190,12 @@ class LiveOutput:
 
     @contextmanager
     def _output_may_fail(self) -> Iterator[None]:
-        """A full disk costs this segment's file, and is told; the stream goes on."""
+        """A full disk costs the rest of this segment's file, and is told; the stream goes on."""
         try:
             yield
         except OutputError as error:
             self._error = error
-            if self._sink is not None:
-                self._sink.suspend()
-            self._sink = None
-            text = f"{self._job.name}: {error}; the stream goes on without this file until its next segment"
+            text = f"{self._job.name}: {error}; the stream goes on, its file ends here until the next segment"
             self._shell.tell(m.Note(self._shell.name, self._stream, text))
 
     @contextmanager

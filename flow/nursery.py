@@ -58,9 +58,14 @@ class Nursery:
     """Starts the nursery at once, so that its imports run beside those of the caller.
 
     Usable as a context manager; at its end every worker that is left is killed.
+
+    Parameters
+    ----------
+    stdin : decode workers have this process's standard input: one of the inputs comes through it
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, stdin: bool = False) -> None:
+        self.stdin = stdin
         ours, theirs = socket.socketpair()
         life, self._life = os.pipe()
         # -P: a file of the working folder must not stand in for a module. What a library prints is no result.
@@ -69,7 +74,10 @@ class Nursery:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(theirs.fileno(), life)
+                command,
+                stdin=None if stdin else subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(theirs.fileno(), life),
             )
         except OSError:
             ours.close()

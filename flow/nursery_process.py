@@ -148,6 +148,8 @@ class _Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for fd in (self._wake, self._waker, self._requests.detach()):
                 os.close(fd)
+            if config.worker.role is not Role.DECODE:
+                _read_nothing()
             gc.enable()
             code = worker.work(config)
         except BaseException:  # noqa: BLE001 - nothing may get past here into the loop of the nursery
@@ -179,6 +181,14 @@ class _Nursery:
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
+
+
+def _read_nothing() -> None:
+    """Standard input, which may be one of the run's inputs, is the decoders' only."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing:
+        os.close(nothing)
 
 
 def _let_go_of_code() -> None:

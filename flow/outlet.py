@@ -19,7 +19,7 @@ class Outlet:
         self.shell = shell
         self.edge = edge
         self._uses: dict[int, tuple[int, int]] = {}  # slot number -> its generation, the stream
-        self._grows = False  # a larger picture waits until every slot is free
+        self._wanted_bytes = 0  # of the largest picture so far; one that does not fit waits until every slot is free
 
     @property
     def ring(self) -> FrameRing:
@@ -33,15 +33,12 @@ class Outlet:
     def has_room(self, size_bytes: int) -> bool:
         """Whether a picture of this size can be taken in now; the ring grows for it as soon as it is empty."""
         ring = self.ring
-        if size_bytes > ring.slot_bytes:
-            # The last frames of other pictures are still on their way.
-            self._grows = ring.free_slots < ring.slots
-            if self._grows:
+        self._wanted_bytes = max(self._wanted_bytes, size_bytes)
+        if self._wanted_bytes > ring.slot_bytes:
+            # Nobody gets a slot until the ring is empty: smaller pictures would always be first.
+            if ring.free_slots < ring.slots:
                 return False
-            ring.resize(size_bytes)
-        elif self._grows and ring.free_slots < ring.slots:
-            return False
-        self._grows = False
+            ring.resize(self._wanted_bytes)
         return self.edge.credit > 0 and ring.free_slots > 0
 
     def send(self, slot: Slot, frame: m.FrameReady) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from auflow.errors import UsageError
 from auflow.flow.process import Shell, WorkerRole
 from auflow.flow.topology import bus_name
 from auflow.transport import messages as m
 from auflow.transport.bus import BusForwarder
 from auflow.transport.curve import Gatekeeper
+from auflow.transport.faults import TransportError
 from auflow.transport.keys import load_server_keys
 
 __all__ = ["BusRole"]
@@ -29,7 +31,12 @@ class BusRole(WorkerRole):
         if bus.keys_dir:
             self._gate = Gatekeeper(self.shell.context, load_server_keys(Path(bus.keys_dir)), self._warn)
         inner = self.shell.endpoint(bus_name())
-        self._forwarder = BusForwarder(self.shell.context, inner, bus.address, self._gate, self._warn)
+        try:
+            self._forwarder = BusForwarder(self.shell.context, inner, bus.address, self._gate, self._warn)
+        except TransportError as error:
+            if self.shell.config.incarnation > 0:
+                raise  # it was ours before: it will be free again
+            raise UsageError(f"bus.address: {error}") from error
 
     def _warn(self, text: str) -> None:
         self.shell.tell(m.Note(self.shell.name, -1, text))

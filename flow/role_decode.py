@@ -50,7 +50,9 @@ class DecodeRole(WorkerRole):
         """Let every feed send one frame, or wait for a picture, an order, a slot or credit."""
         busy = False
         for feed in list(self._feeds.values()):
-            busy = feed.work() or busy
+            if feed.work():
+                busy = True
+                self._feeds[feed.stream] = self._feeds.pop(feed.stream)  # next time the others are asked first
             if feed.ended:
                 self._closing.append(self._feeds.pop(feed.stream))
         self._closing = [feed for feed in self._closing if not feed.close()]

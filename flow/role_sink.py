@@ -47,9 +47,8 @@ class SinkRole(WorkerRole):
     def step(self) -> None:
         """Take one message."""
         self.shell.wait((self._in.socket,))
-        if self._publisher is not None:
-            for output in self._outputs.values():
-                output.tell_progress()
+        for output in self._outputs.values():
+            output.tell_progress()
         record = self._receiver.receive()
         if isinstance(record, m.StreamStart):
             self._start(record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -82,11 +83,11 @@ def ensure_kernels(models_root: Path, settings: StageSettings) -> None:
     kernel_cache.ensure_kernels(settings.model, partial(compile_kernels, models_root, settings.model))
 
 
-def open_source(path: Path) -> Source:
-    """The decoder of one input."""
+def open_source(path: Path, *, stopped: Callable[[], bool] | None = None) -> Source:
+    """The decoder of one input; `stopped` is asked while nothing comes through a pipe."""
     from auflow.stages.decode import open_source as open_real_source
 
-    return open_real_source(path)
+    return open_real_source(path, stopped=stopped)
 
 
 def make_detector(models_root: Path) -> MtcnnDetector:

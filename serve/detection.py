@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ import zmq
 from auflow.transport.curve import Gatekeeper
 from auflow.transport.keys import load_server_keys
 from auflow.transport.link import new_context
-from auflow.transport.messages import Boxes
+from auflow.transport.messages import Boxes, DetectRequest
 from auflow.transport.remote_detection import RemoteDetectServer
 
 if TYPE_CHECKING:
@@ -34,6 +35,60 @@ class Detector(Protocol):
         """Boxes (k, 5): x, y, w, h in pixels, score."""
 
 
+class _Ended(BaseException):
+    """SIGTERM or Ctrl-C came in the middle of something that need not be finished."""
+
+
+class _Signals:
+    """SIGINT and SIGTERM make `wake` readable, and end what runs within `hurried` at once."""
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        self._hurried = False
+        self._before = [signal.signal(number, self._came) for number in self._NUMBERS]
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    def _came(self, *_: object) -> None:
+        if self._hurried:
+            raise _Ended
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """For what leaves nothing half done."""
+        self._hurried = True
+        try:
+            yield
+        finally:
+            self._hurried = False
+
+    def close(self) -> None:
+        """Leave the signals as they were."""
+        signal.set_wakeup_fd(-1)
+        for number, handler in zip(self._NUMBERS, self._before, strict=True):
+            signal.signal(number, handler)
+        os.close(self.wake)
+        os.close(self._waker)
+
+
+class _HurriedDetector:
+    """A detector that a signal interrupts: a large picture full of faces takes longer than anybody wants to wait."""
+
+    def __init__(self, models_root: Path, signals: _Signals) -> None:
+        self._signals = signals
+        with signals.hurried():
+            from auflow.stages.detect import MtcnnDetector
+
+            self._detector = MtcnnDetector(models_root)
+
+    def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Boxes (k, 5)."""
+        with self._signals.hurried():
+            return self._detector.detect(bgr)
+
+
 def serve(address: str, keys_dir: Path | None, models_root: Path) -> int:
     """Answer requests until SIGTERM or Ctrl-C; the exit code.
 
@@ -43,25 +98,17 @@ def serve(address: str, keys_dir: Path | None, models_root: Path) -> int:
         The address is none, or one beyond this machine without keys.
     TransportError
         It is in use.
+    ModelError
+        A model file is damaged.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-
-    def make() -> Detector:
-        from auflow.stages.detect import MtcnnDetector
-
-        return MtcnnDetector(models_root)
-
+    signals = _Signals()
     try:
-        serve_until(wake, address, keys_dir, make)
+        serve_until(signals.wake, address, keys_dir, lambda: _HurriedDetector(models_root, signals))
+    except _Ended:
+        pass  # nobody loses anything: who asked will ask again
     finally:
-        signal.set_wakeup_fd(-1)
-        os.close(wake)
-        os.close(waker)
+        signals.close()
     return 0
 
 
@@ -94,12 +141,18 @@ def serve_until(
 
 def _work(server: RemoteDetectServer, detector: Detector, wake: int) -> None:
     watched: list[tuple[Any, int]] = [(source, zmq.POLLIN) for source in (*server.sockets, wake)]
-    while True:
-        if any(source == wake for source, _ in zmq.zmq_poll(watched, 1000)):
-            return
-        while (found := server.receive()) is not None:
-            client, request, bgr = found
-            boxes = detector.detect(bgr)
-            server.answer(client, Boxes(request.frame.stream, request.frame.index, boxes))
-            if zmq.zmq_poll([(wake, zmq.POLLIN)], 0):
-                return
+    while not any(source == wake for source, _ in zmq.zmq_poll(watched)):
+        found = server.receive()
+        if found is not None:
+            _answer(server, detector, *found)
+
+
+def _answer(
+    server: RemoteDetectServer, detector: Detector, client: bytes, request: DetectRequest, bgr: NDArray[np.uint8]
+) -> None:
+    try:
+        boxes = detector.detect(bgr)
+    except Exception as error:  # noqa: BLE001 - whatever one client's picture does to it, the others go on
+        server.refuse(f"a picture of {bgr.shape} that the detector fails on: {error!r}")
+    else:
+        server.answer(client, Boxes(request.frame.stream, request.frame.index, boxes))

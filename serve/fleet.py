@@ -8,76 +8,21 @@ the other. Lanes are started when their first stream comes.
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from auflow.errors import AuflowError, StageError, UsageError
 from auflow.flow.deaths import Deaths
 from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tell, Tick, Warn
 from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
 from auflow.flow.job import StreamJob
-from auflow.flow.topology import Role, Topology, Worker, group_name
-from auflow.stages.statistics import StreamStatistics
+from auflow.flow.topology import Role, Topology
+from auflow.serve.streams import Lane, Stream, StreamEvent, place_for
 from auflow.transport import messages as m
+from auflow.transport.ring import Tally
 
-__all__ = ["Fleet", "Lane", "Stream"]
+__all__ = ["Fleet"]
 
-
-@dataclass(slots=True)
-class Stream:
-    """One stream of the service."""
-
-    number: int
-    name: str
-    job: StreamJob
-    state: str = "waiting"
-    reason: str = ""
-    since_s: float = 0.0
-    lane: int = -1
-    seat: int = -1
-    removed: bool = False  # ends, and is forgotten then
-    over: bool = False
-    paused: bool = False
-    restarts: int = 0
-    width_px: int = 0
-    height_px: int = 0
-    faces: int = 0
-    fps: float = 0.0
-    captured_s: float = 0.0
-    clock: str = ""
-    statistics: StreamStatistics = field(default_factory=StreamStatistics)
-    frames: int = 0  # of a file: with rows, as the sink said last
-    failed: int = 0
-    corrupt: int = 0
-    outputs: deque[str] = field(default_factory=lambda: deque(maxlen=10))  # the last files that were written
-
-    @property
-    def live(self) -> bool:
-        """Whether its policy is `live`."""
-        return self.job.live is not None
-
-
-@dataclass(slots=True)
-class Lane:
-    """One lane, with its place for live streams or for files."""
-
-    number: int
-    live: bool
-    seats: int
-    ready: bool = False  # its decoder takes orders
-    streams: list[int] = field(default_factory=list)
-    busy: int | None = None  # file lanes: the stream that decode works on
-
-    @property
-    def name(self) -> str:
-        """Of its group."""
-        return group_name(Role.CLNF, self.number)
-
-    @property
-    def decoder(self) -> str:
-        """The worker that takes the orders."""
-        return Worker(Role.DECODE, self.number).name
+_BUDGET = 8  # restarts of a lane, where any number is allowed
 
 
 class Fleet:
@@ -90,6 +35,7 @@ class Fleet:
     bus : whether there is one
     limits : of patience and restarts
     seat_taken : called with (lane, seat) when a stream gets a seat, so that its counts begin anew
+    seat_left : called with (lane, seat) when it leaves it; its counts
     """
 
     def __init__(
@@ -102,6 +48,7 @@ class Fleet:
         bus: bool,
         limits: Limits,
         seat_taken: Callable[[int, int], None] = lambda _lane, _seat: None,
+        seat_left: Callable[[int, int], Tally] = lambda _lane, _seat: Tally(),
     ) -> None:
         self.topology = Topology(live_lanes + file_lanes, detectors, bus)
         self.lanes = [Lane(number, number < live_lanes, seats) for number in range(live_lanes + file_lanes)]
@@ -109,8 +56,9 @@ class Fleet:
         self.groups = Groups(limits)
         self.error: AuflowError | None = None
         self.draining = False
+        self.published_before = 0  # messages on the bus of streams that are forgotten
         self._limits = limits
-        self._seat_taken = seat_taken
+        self._seat_taken, self._seat_left = seat_taken, seat_left
         self._deaths = Deaths()
         self._numbers = 0
         self._stopping = False
@@ -146,7 +94,7 @@ class Fleet:
             raise UsageError(f"{name}: there is a stream of this name; remove it first, or choose another name")
         if self.draining:
             raise UsageError(f"{name}: the service is draining and takes no more streams")
-        lane = self._lane_for(live)
+        lane = place_for(self.lanes, live, self._is_lost, lambda lane: lane.name in self.groups)
         taken = {self._by_number(number).seat for number in lane.streams}
         seat = next(seat for seat in range(len(taken) + 1) if seat not in taken) if live else -1
         if live:
@@ -154,32 +102,27 @@ class Fleet:
         stream = Stream(self._numbers, name, make_job(seat), since_s=at_s, lane=lane.number, seat=seat)
         stream.paused = stream.job.live is not None and stream.job.live.paused
         self._numbers += 1
-        self.streams.pop(name, None)
+        self._forget(name)
         self.streams[name] = stream
         lane.streams.append(stream.number)
         if lane.name not in self.groups:
             return self._react(self.groups.add(lane.name, self.topology.groups()[lane.name], at_s), at_s)
         return self._assign(lane, at_s)
 
-    def _lane_for(self, live: bool) -> Lane:
-        """The emptiest; one that runs already before one that has to be started for as many streams."""
-        fitting = [lane for lane in self.lanes if lane.live == live and (not live or len(lane.streams) < lane.seats)]
-        if not fitting:
-            what, key = ("live", "live_lanes or streams_per_lane") if live else ("file", "file_lanes")
-            raise UsageError(f"there is no room for another {what} stream; raise workers.{key}, or remove a stream")
-        return min(fitting, key=lambda lane: (len(lane.streams), lane.name not in self.groups, lane.number))
+    def _is_lost(self, lane: Lane) -> bool:
+        return lane.name in self.groups and self.groups.phase(lane.name) is Phase.LOST
 
     def remove(self, name: str, at_s: float) -> list[Action]:
         """End a stream and forget it."""
         stream = self._named(name)
         if stream.over:
-            del self.streams[name]
+            self._forget(name)
             return []
         stream.removed = True
         lane = self.lanes[stream.lane]
-        if not lane.ready or (not lane.live and lane.busy != stream.number):
+        if not lane.ready or stream.state == "waiting":
             return self._close(stream, "removed", "", at_s)
-        self._change(stream, "ending", "", at_s)
+        stream.change("ending", "", at_s)
         return [Send(lane.decoder, m.Skip(stream.number, remove=True))]
 
     def pause(self, name: str, paused: bool, at_s: float) -> list[Action]:
@@ -199,9 +142,9 @@ class Fleet:
         for lane in self.lanes:
             if lane.ready:
                 actions.append(Send(lane.decoder, m.Drain()))
-            for number in list(lane.streams):
-                if not lane.ready or (not lane.live and lane.busy != number):
-                    actions += self._close(self._by_number(number), "interrupted", "", at_s)
+            for stream in [self._by_number(number) for number in lane.streams]:
+                if not lane.ready or stream.state == "waiting":  # the others are finished first
+                    actions += self._close(stream, "interrupted", "", at_s)
         return [*actions, *self._stop_when_over(at_s)]
 
     def stop(self, at_s: float) -> list[Action]:
@@ -211,6 +154,11 @@ class Fleet:
         self._stopping = True
         self._deadline_s = at_s + self._limits.drain_s
         return self.drain(at_s)
+
+    def _forget(self, name: str) -> None:
+        stream = self.streams.pop(name, None)
+        if stream is not None and stream.tally is not None:
+            self.published_before += stream.tally.published
 
     def _named(self, name: str) -> Stream:
         if name not in self.streams:
@@ -230,7 +178,7 @@ class Fleet:
                 return self.stop(at_s)
             case Tick():
                 if at_s >= self._deadline_s:
-                    return self._kill_all() if self._exiting else self._exit(at_s)
+                    return self._kill_all() if self._exiting else [*self._cut_off(at_s), *self._exit(at_s)]
                 return self._react(self.groups.handle(event, at_s), at_s)
             case Exited() | NurseryEnded() | m.Connected() | m.Beat():
                 actions = self._react(self.groups.handle(event, at_s), at_s)
@@ -266,7 +214,7 @@ class Fleet:
         lane = self.lanes[worker.number]
         lane.ready, lane.busy = True, None
         for number in lane.streams:
-            self._change(self._by_number(number), "waiting", "", at_s)
+            self._by_number(number).change("waiting", "", at_s)
         return self._assign(lane, at_s)
 
     def _assign(self, lane: Lane, at_s: float) -> list[Action]:
@@ -278,7 +226,7 @@ class Fleet:
             stream = self._by_number(number)
             if stream.state != "waiting" or (not lane.live and lane.busy is not None):
                 continue
-            self._change(stream, "connecting" if lane.live else "running", "", at_s)
+            stream.change("connecting" if lane.live else "running", "", at_s)
             lane.busy = None if lane.live else number
             actions.append(Send(lane.decoder, m.Assign(number, stream.job.to_json())))
         return actions
@@ -294,12 +242,26 @@ class Fleet:
                 stream = self._by_number(number)
                 stream.restarts += 1
                 stream.job = dataclasses.replace(stream.job, resume=True)
-                self._change(stream, "restarting", down.cause, at_s)
+                stream.change("restarting", down.cause, at_s)
                 if stream.removed or self.draining:
-                    actions += self._close(stream, "interrupted", down.cause, at_s)
-        if second and culprit is not None and not culprit.live and not culprit.over:
-            actions += self._quarantine(culprit, down, at_s)
+                    state = "removed" if stream.removed else "interrupted"
+                    actions += self._close(stream, state, down.cause, at_s)
+        if culprit is not None and not culprit.over:
+            if culprit.live:
+                actions += self._blame(culprit, down, at_s)
+            elif second:
+                actions += self._quarantine(culprit, down, at_s)
         return [*actions, *self._stop_when_over(at_s)]
+
+    def _blame(self, stream: Stream, down: Down, at_s: float) -> list[Action]:
+        """A live stream that brings its lane down again and again must not take its neighbours along."""
+        limits = self._limits
+        stream.deaths_s = [death for death in stream.deaths_s if death > at_s - limits.window_s] + [at_s]
+        deaths = len(stream.deaths_s)
+        if len(self.lanes[stream.lane].streams) < 2 or deaths <= (limits.budget or _BUDGET) // 2:
+            return []
+        text = f"{down.cause}; it was at work on this stream {deaths} times within {limits.window_s:.0f} s"
+        return self._close(stream, "failed", text, at_s)
 
     def _quarantine(self, stream: Stream, down: Down, at_s: float) -> list[Action]:
         if down.frame < 1:
@@ -333,27 +295,18 @@ class Fleet:
         if stream is not None and not stream.live and beat.worker.startswith(Role.SINK):
             stream.frames = max(stream.frames, beat.frames)
 
-    def _stream_event(
-        self,
-        event: m.Note
-        | m.SourceChanged
-        | m.StreamOpened
-        | m.StreamProgress
-        | m.StreamRefused
-        | m.StreamDecoded
-        | m.StreamWritten
-        | m.StreamFailed,
-        at_s: float,
-    ) -> list[Action]:
-        if isinstance(event, m.Note):
-            return [Warn(event.text)]
+    def _stream_event(self, event: StreamEvent, at_s: float) -> list[Action]:
         stream = next((stream for stream in self.streams.values() if stream.number == event.stream), None)
-        lane = self.lanes[self.groups.member(event.worker).worker.number]
-        if stream is None:
+        if isinstance(event, m.Note):
+            if stream is not None:
+                stream.last_warning = event.text
+            return [Warn(event.text)]
+        if stream is None or stream.over:
             return []
+        lane = self.lanes[stream.lane]
         match event:
             case m.SourceChanged():
-                return self._source_changed(stream, event, at_s)
+                return stream.source_changed(event, at_s)
             case m.StreamOpened():
                 stream.width_px, stream.height_px = event.info.width_px, event.info.height_px
             case m.StreamProgress():
@@ -365,19 +318,11 @@ class Fleet:
                 lane.busy = None
                 return self._assign(lane, at_s)
             case m.StreamRefused():
-                lane.busy = None
-                state = "finished" if event.error is None else "failed"
-                return self._close(stream, state, event.error or "", at_s)
+                ended = "removed" if stream.removed else "ended" if stream.live else "interrupted"
+                return self._close(stream, "failed" if event.error else ended, event.error or "", at_s)
             case m.StreamWritten():
                 return self._written(stream, event, at_s)
         return []
-
-    def _source_changed(self, stream: Stream, event: m.SourceChanged, at_s: float) -> list[Action]:
-        if event.transition and stream.state != "ending":
-            self._change(stream, event.state, event.reason, at_s)
-        said = f"{stream.name}: {event.state}" if event.transition else stream.name
-        text = f"{said}: {event.reason}" if event.reason else said
-        return [Warn(text) if event.state in ("stalled", "backing off") else Tell(text)]
 
     def _written(self, stream: Stream, event: m.StreamWritten, at_s: float) -> list[Action]:
         actions: list[Action] = []
@@ -388,26 +333,27 @@ class Fleet:
         stream.corrupt = max(stream.corrupt, event.corrupt)
         if not stream.live:
             stream.frames, stream.failed, stream.statistics = event.frames, event.failed, event.statistics
+        if event.error:
+            stream.last_warning = event.error
         if not event.last:
             return actions
         ended = "removed" if stream.removed else "ended" if stream.live else "interrupted"
         state = "failed" if event.error else ended if event.interrupted else "finished"
         return [*actions, *self._close(stream, state, event.error or "", at_s)]
 
-    def _change(self, stream: Stream, state: str, reason: str, at_s: float) -> None:
-        if state != stream.state:
-            stream.since_s = at_s
-        stream.state, stream.reason = state, reason
-
     def _close(self, stream: Stream, state: str, reason: str, at_s: float) -> list[Action]:
-        self._change(stream, state, reason, at_s)
+        stream.change(state, reason, at_s)
         stream.over = True
         lane = self.lanes[stream.lane]
         if stream.number in lane.streams:
             lane.streams.remove(stream.number)
         lane.busy = None if lane.busy == stream.number else lane.busy
+        if stream.live:
+            tally = self._seat_left(stream.lane, stream.seat)
+            # What is under way now was on its way through a lane that has died.
+            stream.tally = dataclasses.replace(tally, failed=tally.failed + max(0, tally.under_way))
         if stream.removed:
-            del self.streams[stream.name]
+            self._forget(stream.name)
         said = f"{stream.name}: {state}" + (f": {reason}" if reason else "")
         return [Warn(said) if state == "failed" else Tell(said), *self._assign(lane, at_s), *self._stop_when_over(at_s)]
 
@@ -416,6 +362,12 @@ class Fleet:
     def _stop_when_over(self, at_s: float) -> list[Action]:
         over = all(stream.over for stream in self.streams.values())
         return self._exit(at_s) if self._stopping and over and not self._exiting else []
+
+    def _cut_off(self, at_s: float) -> list[Action]:
+        """There is no time left for what is under way."""
+        reason = f"not finished within {self._limits.drain_s:g} s; it goes on from its last checkpoint, if it has one"
+        left = [stream for stream in self.streams.values() if not stream.over]
+        return [action for stream in left for action in self._close(stream, "interrupted", reason, at_s)]
 
     def _exit(self, at_s: float) -> list[Action]:
         """Send everyone home; whoever has no ears yet is killed."""
@@ -434,6 +386,12 @@ class Fleet:
         self.groups.stop_restarts()
         return [Kill(member.worker.name) for member in self.groups.members() if member.alive]
 
-    def is_whole(self) -> bool:
-        """Whether every group that was started is up."""
-        return all(self.groups.phase(name) is Phase.UP for name in self.topology.groups() if name in self.groups)
+    def is_whole(self, *, but_for_new: bool = False) -> bool:
+        """Whether every group that was started is up; `but_for_new`: those apart that start for the first time."""
+        groups = self.groups
+        names = [name for name in self.topology.groups() if name in groups]
+        return all(
+            groups.phase(name) is Phase.UP
+            or (but_for_new and groups.phase(name) is Phase.STARTING and not groups.restarts(name))
+            for name in names
+        )

@@ -198,12 +198,9 @@ def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Pat
     lanes = resolved["live_lanes"] + resolved["file_lanes"]
     resolved.setdefault("detectors", max(1, -(-lanes // _LANES_PER_DETECTOR)))
     keys_dir = _folder(given.get("keys_dir"), "workers.keys_dir", base, faults)
-    workers = WorkersConfig(**resolved | {"keys_dir": str(keys_dir) if keys_dir else ""})
-    for address in workers.detectors_at:
-        try:
-            check_address(address, keys_dir)
-        except UsageError as error:
-            faults.add("workers.detectors_at", str(error))
+    at = [_detector_at(address, base, keys_dir, faults) for address in resolved.get("detectors_at", ())]
+    own = {"keys_dir": str(keys_dir or ""), "detectors_at": tuple(dict.fromkeys(at))}
+    workers = WorkersConfig(**resolved | own)
     if live > workers.live_lanes * workers.streams_per_lane:
         faults.add(
             "workers.live_lanes",
@@ -215,6 +212,22 @@ def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Pat
     if not lanes and not streams:
         faults.add("workers", "expected at least one lane, got live_lanes = 0 and file_lanes = 0")
     return workers
+
+
+def _detector_at(address: str, base: Path, keys_dir: Path | None, faults: Faults) -> str:
+    scheme, _, rest = address.partition("://")
+    if scheme == "ipc" and rest and not rest.startswith("@"):
+        path = _folder(rest, "workers.detectors_at", base, faults) or base
+        _check_length(path, "workers.detectors_at", faults)
+        return f"ipc://{path}"
+    try:
+        check_address(address, keys_dir)
+    except UsageError as error:
+        faults.add("workers.detectors_at", str(error))
+    else:
+        if address.endswith((":*", ":0")):
+            faults.add("workers.detectors_at", f"expected the port that `auflow detect` tells, got {shown(address)}")
+    return address
 
 
 def available_cpus() -> int:

@@ -19,6 +19,7 @@ from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.nursery import Nursery
 from auflow.flow.topology import BusAddress
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
+from auflow.models import store
 from auflow.report import StreamSummary
 from auflow.serve.config import ServeConfig, StreamConfig
 from auflow.serve.control import ControlServer, dispatch
@@ -89,6 +90,7 @@ class Service:
             bus=bool(config.bus.address),
             limits=self._limits,
             seat_taken=lambda lane, seat: self.crew.clear_tally(lane, seat),
+            seat_left=lambda lane, seat: self.crew.tally(lane, seat),
         )
         with ExitStack() as stack:
             self._control = ControlServer(config.control_socket)
@@ -179,11 +181,14 @@ class Service:
         faults = Faults()
         check_outputs([*running, stream], faults)
         faults.raise_any("the stream cannot be added")
+        if stream.model == "ceclm":  # a lane that finds them missing would end the service
+            store.require_ceclm(self._config.models_root)
         is_live = stream.policy == "live"
         self.crew.carry_out(
             self.fleet.add(stream.name, lambda seat: self._job(stream, seat), is_live, time.monotonic())
         )
-        self._streams[stream.name] = stream
+        known = {**self._streams, stream.name: stream}
+        self._streams = {name: known[name] for name in self.fleet.streams}
 
     def remove(self, name: str) -> None:
         """End a stream."""
@@ -266,7 +271,5 @@ def run(config: ServeConfig) -> int:
 
 
 def _check_models(config: ServeConfig) -> None:
-    from auflow.models import store
-
     with_ceclm = any(stream.model == "ceclm" for stream in config.streams)
     (store.require_ceclm if with_ceclm else store.require)(config.models_root)

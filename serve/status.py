@@ -12,7 +12,8 @@ from auflow.flow.crew import Crew
 from auflow.flow.groups import Phase
 from auflow.flow.topology import Worker
 from auflow.serve.config import ServeConfig
-from auflow.serve.fleet import Fleet, Stream
+from auflow.serve.fleet import Fleet
+from auflow.serve.streams import Stream
 from auflow.transport.ring import Tally
 
 __all__ = ["status_of"]
@@ -40,7 +41,7 @@ def status_of(
     """
     groups = {name: workers for name, workers in fleet.topology.groups().items() if name in fleet.groups}
     told = {name: _group(fleet, crew, name, workers, memory) for name, workers in groups.items()}
-    tallies = {name: crew.tally(s.lane, s.seat) for name, s in fleet.streams.items() if s.live}
+    tallies = {name: s.tally or crew.tally(s.lane, s.seat) for name, s in fleet.streams.items() if s.live}
     now = time.monotonic()
     return {
         "version": auflow.__version__,
@@ -51,7 +52,7 @@ def status_of(
         "detectors": [group for name, group in told.items() if name.startswith("detect")],
         "bus": {
             "address": config.bus.address,
-            "published": sum(tally.published for tally in tallies.values()),
+            "published": fleet.published_before + sum(tally.published for tally in tallies.values()),
             **({"state": told["bus-0"]["state"]} if "bus-0" in told else {}),
         },
         "dropped_messages": crew.refused,
@@ -61,7 +62,7 @@ def status_of(
 def _state(fleet: Fleet, was_ready: bool) -> str:
     if fleet.draining:
         return "draining"
-    if fleet.is_whole():
+    if fleet.is_whole(but_for_new=was_ready):
         return "ready"
     return "degraded" if was_ready else "starting"
 
@@ -91,6 +92,7 @@ def _stream(stream: Stream, tally: Tally | None, now_s: float) -> dict[str, Any]
         "last_frame_age_s": age_s,
         "lane": f"lane-{stream.lane}",
         "outputs": list(stream.outputs),
+        "last_warning": stream.last_warning or None,
     }
 
 

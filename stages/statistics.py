@@ -139,12 +139,18 @@ class RecentTally:
 
     def written(self, taken_s: float, fits: Sequence[FaceFit]) -> None:
         """As `StreamTally.written`."""
-        if self._clock() >= self._until_s:
-            self._before, self._now = self._now.statistics(), StreamTally(self._clock)
-            self._until_s = self._clock() + _RECENT_S
+        self._forget()
         self._now.written(taken_s, fits)
+
+    def _forget(self) -> None:
+        now_s = self._clock()
+        if now_s >= self._until_s:
+            recent = now_s < self._until_s + _RECENT_S  # else nobody has asked for a minute or more
+            self._before, self._now = self._now.statistics() if recent else StreamStatistics(), StreamTally(self._clock)
+            self._until_s = now_s + _RECENT_S
 
     def statistics(self) -> StreamStatistics:
         """Of the minute at hand and the one before."""
+        self._forget()
         now = self._now.statistics()
         return StreamStatistics(self._before.convergence + now.convergence, self._before.latency + now.latency)

@@ -30,6 +30,8 @@ _ARRAY_EXT = 1
 _DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8"), b"B": np.dtype("|u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _MAX_NDIM = 4
+_MAX_EMPTY = 1 << 32
+_MAX_LIST = 65_536  # of fields, faces, streams: lists within lists could else take far more room than their bytes
 _ODD_NAMES = "surrogateescape"  # file names need not be UTF-8, and travel as Python has them
 
 Shape: TypeAlias = tuple[int | None, ...]
@@ -89,16 +91,23 @@ def decode(payload: bytes) -> object:
         Not one whole, valid message of this version.
     """
     try:
-        message = msgpack.unpackb(payload, use_list=True, unicode_errors=_ODD_NAMES)
+        message = msgpack.unpackb(
+            payload, use_list=True, unicode_errors=_ODD_NAMES, max_array_len=_MAX_LIST, max_map_len=0
+        )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise MessageError(f"codec: expected a message, got {len(payload)} bytes that are none: {error!r}") from error
+        # Not the error's own text: it may hold the whole of what was sent.
+        raise MessageError(
+            f"codec: expected a message, got {len(payload)} bytes that are none: {type(error).__name__}"
+        ) from None
     if not isinstance(message, list) or len(message) != 3:
         raise MessageError(f"codec: expected [version, tag, fields], got {type(message).__name__}")
     version, tag, fields = message
     if type(version) is not int or version != VERSION:
-        raise MessageError(f"codec: expected version {VERSION}, got {version!r}; are two releases of auflow mixed?")
+        shown = version if type(version) is int else type(version).__name__
+        raise MessageError(f"codec: expected version {VERSION}, got {shown}; are two releases of auflow mixed?")
     if type(tag) is not str or tag not in _KINDS:
-        raise MessageError(f"codec: expected a known message type, got {tag!r}")
+        shown = tag[:40] if type(tag) is str else type(tag).__name__
+        raise MessageError(f"codec: expected a known message type, got {shown!r}")
     return _unpack_fields(_KINDS[tag], fields, tag)
 
 
@@ -180,7 +189,8 @@ def _array_of(extension: msgpack.ExtType) -> NDArray[Any]:
         raise MessageError(f"codec: expected an array header, got {data[:16]!r}")
     shape: tuple[int, ...] = struct.unpack_from(f"<{ndim}I", data, 2)
     size = math.prod(shape) * dtype.itemsize  # Python's integers: a product beyond 64 bits does not wrap to a small one
-    if len(data) - at != size:
+    # No element at all: its sides may be any numbers, also ones that NumPy cannot take.
+    if len(data) - at != size or (size == 0 and math.prod(side or 1 for side in shape) > _MAX_EMPTY):
         raise MessageError(f"codec: array {shape} {dtype.name}: expected {size} bytes, got {len(data) - at}")
     return np.frombuffer(data, dtype, offset=at).reshape(shape).copy()
 

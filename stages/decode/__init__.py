@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -89,8 +90,12 @@ def expand_pictures(path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, *, stopped: Callable[[], bool] | None = None) -> Source:
     """Open a video file, a pipe (- for standard input, or a named pipe), a folder of images or a single image file.
+
+    Parameters
+    ----------
+    stopped : asked a few times each second while nothing comes through a pipe; True ends the data
 
     Raises
     ------
@@ -101,7 +106,7 @@ def open_source(path: str | Path) -> Source:
     if str(path) == "-" or path.is_fifo():
         from auflow.stages.decode.video import VideoSource
 
-        return VideoSource(path)
+        return VideoSource(path, stopped=stopped)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         from auflow.stages.decode.images import ImageSource, list_images
 

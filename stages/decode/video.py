@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -43,17 +43,21 @@ class VideoSource:
     gives no picture is counted and passed over, and takes no index. A file whose picture size changes is refused at
     that picture: the frames of a stream have one size.
 
+    Parameters
+    ----------
+    stopped : see `PipeFile`
+
     Raises
     ------
     InputError
         The file is empty, of no known format, has no video stream or not one decodable picture.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stopped: Callable[[], bool] | None = None) -> None:
         self._path = path
         self._corrupt_frames = 0
         self._index = 0
-        self._pipe = PipeFile(path) if is_pipe(path) else None
+        self._pipe = PipeFile(path, stopped=stopped) if is_pipe(path) else None
         try:
             self._container = _open(path, self._pipe)
         except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from auflow.errors import OutputError
 from auflow.stages.records import AuFrame, AuTable, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink.checkpoint import CHECKPOINT, Checkpoint, Identity, SinkState, read_checkpoint, write_checkpoint
@@ -54,6 +55,7 @@ class LiveSink:
     ) -> None:
         self._identity = identity
         self._csv: ResultSink | None = None
+        self._is_cut = False  # a row could not be written: what was before it is the file
         with writing(state):
             state.parent.mkdir(parents=True, exist_ok=True)
         self._work = WorkFolder(state, keep=True)
@@ -67,9 +69,14 @@ class LiveSink:
             raise
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
-        """Append the faces of one frame."""
-        if self._csv is not None:
+        """Append the faces of one frame; of no further one after an error."""
+        if self._csv is None or self._is_cut:
+            return
+        try:
             self._csv.add(frame, fits, aus)
+        except OutputError:
+            self._is_cut = True
+            raise
 
     def checkpoint(self, frames: int, states: Mapping[str, bytes], extra: bytes) -> None:
         """Make this the place from which the stream can go on; see `ResultSink.checkpoint`."""
@@ -83,7 +90,7 @@ class LiveSink:
         if self._csv is not None and table is not None:
             with suppress(FileNotFoundError), writing(self._work / CHECKPOINT):
                 (self._work / CHECKPOINT).unlink()  # its rows are about to leave their folder
-            path = self._csv.finish(table)
+            path = self._csv.finish(_first_rows(table, self._csv.rows) if self._is_cut else table)
         elif self._csv is not None:
             self._csv.discard()
         self._csv = None
@@ -98,3 +105,7 @@ class LiveSink:
             self._csv.suspend()
         self._csv = None
         self._work.release()
+
+
+def _first_rows(table: AuTable, rows: int) -> AuTable:
+    return AuTable(table.intensities[:rows], table.presences[:rows], table.online_difference)

@@ -147,6 +147,11 @@ class ResultSink:
         )
 
     @property
+    def rows(self) -> int:
+        """Rows of the CSV so far."""
+        return self._rows.rows
+
+    @property
     def _rows(self) -> CsvSink:
         if self._csv is None:
             raise StageError(f"{self._output}: expected an open output, got one that was ended")

@@ -7,12 +7,13 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +35,7 @@ class Place:
     root: Path
     out: Path
     kit: ModuleType
+    spawned: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def input(self, name: str, frames: int = 12, width: int = 64, height: int = 48, **more: int) -> Path:
         path = self.root / f"{name}.json"
@@ -63,7 +65,8 @@ class Place:
         places = [str(HERE / "fake_run.py"), str(self.out), str(self.root)]
         how = [str(jobs), str(int(resume)), str(CHECKPOINT_S)]
         command = [sys.executable, *places, *how, *map(str, inputs)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.spawned.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True))
+        return self.spawned[-1]
 
     def alone(self, path: Path, failed: int = 0) -> bytes:
         """The CSV without any processes; `failed` is a frame that no stage looks at."""
@@ -113,7 +116,12 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(tempfile, "tempdir", str(root))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
     monkeypatch.syspath_prepend(str(HERE))
-    yield Place(root, root / "out", importlib.import_module("fake_kit"))
+    place = Place(root, root / "out", importlib.import_module("fake_kit"))
+    yield place
+    for process in place.spawned:
+        if process.poll() is None:  # the test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     shutil.rmtree(root)
 
 

@@ -113,7 +113,7 @@ class FakeSource:
         """Nothing to close."""
 
 
-def open_source(path: Path) -> FakeSource:
+def open_source(path: Path, *, stopped: Callable[[], bool] | None = None) -> FakeSource:
     """Open a fake input."""
     return FakeSource(path)
 

@@ -1,4 +1,7 @@
-"""A run with fake stages as a process of its own, for tests that send it signals: OUTPUT_DIR MODELS JOBS RESUME CHECKPOINT_S INPUT..."""
+"""A run with fake stages as a process of its own, for tests that send it signals.
+
+OUTPUT_DIR MODELS JOBS RESUME CHECKPOINT_S INPUT...
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Workers that die, hang or raise in the middle of real runs with fake stages: the results are as if nothing had been."""
+"""Workers that die, hang or raise in the middle of real runs with fake stages: the results are as if they had not."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_killed_worker_costs_nothing(
 
 
 def test_every_worker_is_killed_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = ((role, first + 3 * turn) for turn, role in enumerate(ROLES) for first in (11, 41))
+    places = [(role, first + 3 * turn) for turn, role in enumerate(ROLES) for first in (11, 41)]
     # Detection is asked every five frames.
     fault(monkeypatch, *(f"{role}:{at - (at - 1) % 5 if role == 'detect' else at}:kill:1" for role, at in places))
     path = place.input("a", 80)
@@ -251,11 +251,11 @@ def test_after_a_kill_of_everything_it_goes_on(place: Place, monkeypatch: pytest
     done, path, later = place.input("done", 5), place.input("path", 100), place.input("later", 7)
     killed_at_a_checkpoint(place, done, path, later, of="path")
     assert place.written() == ["done.csv"]
-    before = (place.out / "done.csv").stat()
+    before = (place.out / "done.csv").stat().st_mtime_ns
     err = resumed(place, done, path, later)
     assert "done.csv is there already" in err
     assert "path.json: goes on after frame " in err
-    assert (place.out / "done.csv").stat() == before
+    assert (place.out / "done.csv").stat().st_mtime_ns == before
     undisturbed(place, monkeypatch, done, path, later)
 
 
@@ -270,17 +270,17 @@ def test_a_checkpoint_of_another_input_is_not_gone_on_with(place: Place, monkeyp
 
 
 def test_ctrl_c_while_a_lane_restarts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault(monkeypatch, "clnf:21:kill:1", delay_s=0.01)
-    monkeypatch.setenv("AUFLOW_FAKE_PRELOAD_S", "1")  # of the second nursery too
-    process = place.spawn(place.input("a", 200))
+    monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
+    process = place.spawn(place.input("a", 2000))
     until(lambda: place.has_checkpoint("a"))
-    until(lambda: "clnf-0" not in place.workers() or (place.root / "clnf 21.count").exists())
-    os.kill(place.workers()["nursery"], signal.SIGKILL)
-    until(lambda: "sink-0" in place.workers() and "clnf-0" not in place.workers())
+    first = place.workers()["nursery"]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: place.workers().get("nursery", first) != first)  # it imports for a while before it forks
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=15)
     assert process.returncode == 130, err
-    assert place.unfinished() == [".a.auflow"]
+    assert place.written() == []
+    assert place.unfinished() == [".a.auflow"]  # for --resume
     assert place.left_behind() == []
 
 

@@ -22,6 +22,8 @@ from auflow.transport.service import DetectClient, DetectServer
 T = TypeVar("T")
 Parts = tuple[list[DetectServer], list[DetectClient]]
 
+PICTURE = np.zeros((4, 4, 3), np.uint8)  # lies in the ring: it does not travel
+
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
@@ -55,7 +57,7 @@ def wait_for(poll: Callable[[], T | None]) -> T:
 def test_each_lane_gets_its_own_answer(parts: Parts) -> None:
     (server, _), clients = parts
     for lane, client in enumerate(clients):
-        client.ask(request(lane, 5))
+        client.ask(request(lane, 5), PICTURE)
     for _ in clients:
         who, asked = wait_for(server.receive)
         server.answer(who, m.Boxes(asked.lane, 5, np.full((1, 5), asked.lane, np.float32)))
@@ -67,7 +69,7 @@ def test_each_lane_gets_its_own_answer(parts: Parts) -> None:
 def test_workers_take_turns(parts: Parts) -> None:
     servers, (client, _) = parts
     for index, server in ((1, servers[0]), (2, servers[1]), (3, servers[0])):
-        client.ask(request(0, index))
+        client.ask(request(0, index), PICTURE)
         who, asked = wait_for(server.receive)
         assert asked == request(0, index)
         server.answer(who, m.Boxes(0, index, np.zeros((0, 5), np.float32)))
@@ -82,7 +84,7 @@ def answer_next(server: DetectServer, value: float = 0) -> m.DetectRequest:
 
 def test_an_answer_to_an_earlier_question_is_passed_over(parts: Parts) -> None:
     (server, _), (client, _) = parts
-    client.ask(request(0, 2))
+    client.ask(request(0, 2), PICTURE)
     who, _ = wait_for(server.receive)
     server.answer(who, m.Boxes(0, 1, np.zeros((3, 5), np.float32)))
     server.answer(who, m.Boxes(0, 2, np.zeros((2, 5), np.float32)))
@@ -92,7 +94,7 @@ def test_an_answer_to_an_earlier_question_is_passed_over(parts: Parts) -> None:
 def test_who_gets_no_answer_asks_the_next_worker(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "FIRST_PATIENCE_S", 0.05)
     (first, second), (client, _) = parts
-    client.ask(request(0, 7))
+    client.ask(request(0, 7), PICTURE)
     wait_for(first.receive)  # and dies of it
     wait_for(lambda: client.receive(request(0, 7)) or client.repeated or None)
     assert answer_next(second, 4) == request(0, 7)
@@ -105,7 +107,7 @@ def test_a_worker_that_is_started_again_is_found(tmp_path: Path) -> None:
     address = endpoint(tmp_path, "d")
     client = DetectClient(context, [address], "clnf-0")
     try:
-        client.ask(request(0, 1))  # nobody has ever been there
+        client.ask(request(0, 1), PICTURE)  # nobody has ever been there
         for incarnation in (1, 2):
             server = DetectServer(context, address)
             while (found := server.receive()) is None:
@@ -115,7 +117,7 @@ def test_a_worker_that_is_started_again_is_found(tmp_path: Path) -> None:
             server.answer(who, m.Boxes(0, asked.frame.index, np.zeros((incarnation, 5), np.float32)))
             assert len(wait_for(partial(client.receive, request(0, incarnation))).boxes) == incarnation
             server.close()
-            client.ask(request(0, incarnation + 1))
+            client.ask(request(0, incarnation + 1), PICTURE)
     finally:
         client.close()
         context.term()
@@ -123,10 +125,10 @@ def test_a_worker_that_is_started_again_is_found(tmp_path: Path) -> None:
 
 def test_a_lane_that_is_started_again_has_its_old_name(parts: Parts) -> None:
     (server, _), (client, _) = parts
-    client.ask(request(0, 1))
+    client.ask(request(0, 1), PICTURE)
     answer_next(server)
     again = DetectClient(client_context(client), [addressed(client)], "clnf-0")
-    again.ask(request(0, 2))
+    again.ask(request(0, 2), PICTURE)
     wait_for(lambda: again.receive(request(0, 2)) or (found_one(server, 3) and None))
     again.close()
 
@@ -155,7 +157,7 @@ def test_another_message_is_told_and_dropped(tmp_path: Path) -> None:
     try:
         for payload in (encode(m.Exit()), b"\xc1 no message"):
             wait_for(lambda payload=payload: sent(client, payload))
-        client.ask(request(0, 1))
+        client.ask(request(0, 1), PICTURE)
         answer_next(server)
         assert len(complaints) == 2
         assert "expected DetectRequest, got Exit" in complaints[0]
