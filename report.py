@@ -96,6 +96,7 @@ def describe(summary: StreamSummary) -> str:
     text = f"{name}: {_amounts(summary.frames, summary.successes, summary.seconds)}."
     if summary.corrupt_frames:
         text += f" {_count(summary.corrupt_frames, 'corrupt picture')} (damaged or lost)."
+    text += _mishaps(summary.failed_frames, summary.restarts)
     if summary.error is not None:
         text += f" It ended with an error: {summary.error}"
     if summary.interrupted:
@@ -127,6 +128,13 @@ def _amounts(frames: int, successes: int, seconds: float) -> str:
     return f"{_count(frames, 'frame')} in {seconds:.1f} s{speed}, a face in {successes}{share}"
 
 
+def _mishaps(failed: int, restarts: int) -> str:
+    """Sentences on what went wrong and was mended, or nothing."""
+    text = f" {_count(failed, 'frame')} failed: no stage could work on it." if failed == 1 else ""
+    text = f" {failed} frames failed: no stage could work on them." if failed > 1 else text
+    return text + (f" Workers were started again {_count(restarts, 'time')}." if restarts else "")
+
+
 def _figures(summary: StreamSummary) -> list[str]:
     """A line on convergence and latency, or none where there is nothing to tell."""
     parts = []
@@ -155,7 +163,10 @@ def _total(summaries: Sequence[StreamSummary], seconds: float) -> str:
     corrupt = sum(summary.corrupt_frames for summary in summaries)
     text = f"Total: {_count(len(summaries), 'input')}" + (f", {failed} failed" if failed else "")
     text += f"; {_amounts(frames, successes, seconds)}"
-    return text + (f"; {_count(corrupt, 'corrupt picture')} (damaged or lost)." if corrupt else ".")
+    text += f"; {_count(corrupt, 'corrupt picture')} (damaged or lost)." if corrupt else "."
+    return text + _mishaps(
+        sum(summary.failed_frames for summary in summaries), sum(summary.restarts for summary in summaries)
+    )
 
 
 class PlainReporter:

@@ -199,7 +199,8 @@ def _run(parsed: argparse.Namespace) -> int:
     warning = place_kernel_cache()
     with ExitStack() as stack:
         # Before anything else: its imports take as long as all that is done here until it is needed.
-        nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=STDIN in (*parsed.openface_inputs, *parsed.inputs)))
+        stdin = Path("-") in (*parsed.openface_inputs, *parsed.inputs)
+        nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=stdin))
         from auflow.report import exit_code, make_reporter
 
         options = _checked_options(parsed, began_s)
@@ -232,6 +233,7 @@ def _runner(nursery: Nursery | None) -> Callable[[RunOptions, Reporter], list[St
 def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     from auflow.models import store
     from auflow.options import RunOptions, check_outputs
+    from auflow.stages.decode.pipe import is_pipe
 
     inputs = (*parsed.openface_inputs, *parsed.inputs)
     if not inputs:

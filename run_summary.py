@@ -132,11 +132,16 @@ def _totals(summaries: Sequence[StreamSummary], states: Sequence[str], began_s: 
 
 def _amounts(summaries: Sequence[StreamSummary], seconds: float) -> dict[str, Any]:
     frames = sum(summary.frames for summary in summaries)
+    dropped = sum(summary.dropped_frames for summary in summaries)
+    failed = sum(summary.failed_frames for summary in summaries)
     firsts = [summary.first_result_s for summary in summaries if summary.first_result_s is not None]
     return {
         "frames": frames,
         "successes": sum(summary.successes for summary in summaries),
         "corrupt": sum(summary.corrupt_frames for summary in summaries),
+        # in == done + dropped + failed
+        "pictures": {"in": frames + dropped, "done": frames - failed, "dropped": dropped, "failed": failed},
+        "restarts": sum(summary.restarts for summary in summaries),
         "seconds": round(seconds, 3),
         "fps": round(frames / seconds, 3) if frames and seconds > 0 else None,
         "first_result_s": round(min(firsts), 3) if firsts else None,

@@ -125,7 +125,8 @@ class FileFeed:
             outlet.give_back(slot)
             self.end(interrupted=self._job.once and self._is_drained())
             return True
-        frame = frame_of(self.stream, slot, *got, (info.height_px, info.width_px))
+        index, timestamp_s = got
+        frame = frame_of(self.stream, slot, index, timestamp_s, (info.height_px, info.width_px))
         if frame.index in self._job.quarantined:
             self._keep_picture(frame.index, pixels)
             frame = dataclasses.replace(frame, failed=True)
@@ -143,11 +144,10 @@ class FileFeed:
 
     def _mark_checkpoint(self) -> None:
         """Send a checkpoint marker when it is time."""
-        now = time.monotonic()
-        since_s = now - self._last_checkpoint_s
-        if not self._job.once and not self._job.settings.overlay and since_s > self._job.checkpoint_s + CHECKPOINT_SHARE * (
-            now - self._began_s
-        ):
+        job, now = self._job, time.monotonic()
+        rest_s = job.checkpoint_s + CHECKPOINT_SHARE * (now - self._began_s)
+        # A pipe cannot be read from there again, an encoder of video cannot be gone on with.
+        if not job.once and not job.settings.overlay and now - self._last_checkpoint_s > rest_s:
             self._last_checkpoint_s = now
             self._outlet.edge.snapshot(m.Snapshot(self.stream, self._sent, b"", b""))
 

@@ -96,7 +96,9 @@ class DecodeRole(WorkerRole):
         try:
             self._feeds[stream] = FileFeed(self._outlet, self.kit, stream, job)
         except InputError as error:
-            self.shell.tell(m.StreamRefused(self.shell.name, stream, str(error)))
+            # A pipe that nothing had come through ends without a picture.
+            drained = job.once and any(isinstance(order, m.Drain) for order in self.shell.orders)
+            self.shell.tell(m.StreamRefused(self.shell.name, stream, None if drained else str(error)))
 
     def abandon(self) -> None:
         """Close all inputs."""

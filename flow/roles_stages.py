@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +25,6 @@ from auflow.transport.ring import Owner
 from auflow.transport.service import DetectClient, DetectServer
 
 __all__ = ["AuRole", "ClnfRole", "DetectRole", "PassingRole"]
-
-ANSWER_S = 60.0  # of the detection service, which may be starting still
 
 OutT = TypeVar("OutT", bound=m.FitReady | m.AuReady)
 
@@ -192,10 +189,8 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
 
         def detect() -> NDArray[np.float32]:
             self._detection.ask(request, bgr)
-            deadline_s = time.monotonic() + ANSWER_S
+            # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
             while (answer := self._detection.receive(request)) is None:
-                if time.monotonic() > deadline_s:
-                    raise TransportError(f"detection: expected an answer within {ANSWER_S:.0f} s, got none")
                 self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
             return answer.boxes
 
@@ -220,7 +215,11 @@ def _detection(shell: Shell) -> DetectClient:
     keys = load_client_keys(Path(config.detection_keys)) if config.detection_keys else None
     # Several services may ask the same host: the name must be one of its own.
     name = f"{shell.name}-{secrets.token_hex(6)}"
-    return RemoteDetectClient(shell.context, config.detectors_at, name, keys=keys, complain=shell.complain)
+
+    def warn(text: str) -> None:
+        shell.tell(m.Note(shell.name, -1, text))
+
+    return RemoteDetectClient(shell.context, config.detectors_at, name, keys=keys, complain=shell.complain, warn=warn)
 
 
 class AuRole(PassingRole[m.FitReady, m.AuReady]):

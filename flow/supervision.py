@@ -109,7 +109,8 @@ class Supervisor:
                 case Up():
                     pass
                 case Down():
-                    actions += self._down(reaction, at_s)
+                    # The end of the nursery is that of every group, and told once.
+                    actions += [action for action in self._down(reaction, at_s) if action not in actions]
                 case Lost():
                     actions += self._lost(reaction, at_s)
                 case _:
@@ -134,6 +135,8 @@ class Supervisor:
             if self._phase is _Phase.DRAINING:
                 actions += self._streams.give_up(lane.streams, at_s, interrupted=True)
             actions += self._streams.lane_has_fallen(lane, at_s)
+        elif down.stream in self._streams:
+            self._streams[down.stream].restarts += 1
         return [*actions, *self._blame(down, where, at_s), *self._stop_when_over(at_s)]
 
     def _blame(self, down: Down, where: str, at_s: float) -> list[Action]:

@@ -11,7 +11,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:8719"
 
 DESCRIPTION = """\
 Find faces for the services of other hosts: a service whose configuration names this address in workers.detectors_at
-sends each picture in which a face has to be looked for, and gets the boxes back. Nothing is kept."""
+sends each picture in which a face has to be looked for, and gets the boxes back. No picture is kept."""
 
 EPILOG = """\
 examples:

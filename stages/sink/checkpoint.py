@@ -96,7 +96,7 @@ class SinkState:
 
     def lost_in(self, work: Path) -> str | None:
         """What of it is not in the work folder any more."""
-        if _size(work / "rows") < self.row_bytes:
+        if self.row_bytes and _size(work / "rows") < self.row_bytes:
             return f"{work / 'rows'} has not the {self.rows} rows it should have"
         if self.hog_bytes is not None and _size(work / "hog") < self.hog_bytes:
             return f"{work / 'hog'} has not the {self.hog_bytes} bytes it should have"

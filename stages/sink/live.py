@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from auflow.errors import OutputError
@@ -88,8 +87,8 @@ class LiveSink:
         """Complete the segment's CSV; its path, None where there is none. With `last` nothing is left to go on from."""
         path = None
         if self._csv is not None and table is not None:
-            with suppress(FileNotFoundError), writing(self._work / CHECKPOINT):
-                (self._work / CHECKPOINT).unlink()  # its rows are about to leave their folder
+            with writing(self._work / CHECKPOINT):
+                (self._work / CHECKPOINT).unlink(missing_ok=True)  # its rows are about to leave their folder
             path = self._csv.finish(_first_rows(table, self._csv.rows) if self._is_cut else table)
         elif self._csv is not None:
             self._csv.discard()

@@ -235,18 +235,16 @@ def make_au(models_root: Path, settings: StageSettings) -> FakeAu:
 class FakeSink(ResultSink):
     """The real files, with trouble before a row, before the end and before a checkpoint (frame -1)."""
 
-    output: Path
-
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the rows."""
         if fits[0].optimisations:
-            with writing(self.output):
+            with writing(self._output):
                 trouble("sink", frame.index)
         super().add(frame, fits, aus)
 
     def checkpoint(self, frames: int, states: Mapping[str, bytes], extra: bytes = b"") -> None:
         """A place to go on from."""
-        with writing(self.output):
+        with writing(self._output):
             trouble("sink", -1)
         super().checkpoint(frames, states, extra)
 
@@ -259,9 +257,7 @@ class FakeSink(ResultSink):
 def make_sink(job: StreamJob, info: SourceInfo, resume: bytes | None) -> FakeSink:
     """A sink for the stream."""
     identity = identity_of(job.source, job.settings, Path(job.models_root))
-    sink = FakeSink(Path(job.output), job.settings, info, resume, identity=identity)
-    sink.output = Path(job.output)
-    return sink
+    return FakeSink(Path(job.output), job.settings, info, resume, identity=identity)
 
 
 def run_alone(path: Path, output: Path, failed: int = 0) -> None:

@@ -43,6 +43,16 @@ def summary(**changes: object) -> StreamSummary:
             {"frames": 0, "successes": 0, "seconds": 0.0, "interrupted": True, "output": None},
             "[b]a.mp4: 0 frames in 0.0 s, a face in 0. Interrupted before its end. Nothing was written.",
         ),
+        (
+            {"failed_frames": 1, "restarts": 2},
+            "[b]a.mp4: 100 frames in 4.0 s (25.0 fps), a face in 75 (75.0 %). 1 frame failed: no stage could work on "
+            "it. Workers were started again 2 times. Written to out/a.csv",
+        ),
+        (
+            {"failed_frames": 3, "restarts": 1},
+            "[b]a.mp4: 100 frames in 4.0 s (25.0 fps), a face in 75 (75.0 %). 3 frames failed: no stage could work on "
+            "them. Workers were started again 1 time. Written to out/a.csv",
+        ),
         ({"output": None, "error": "in/a.mp4: no such file"}, "auflow: error: in/a.mp4: no such file"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, demo_dir: Path) -> Non
 
 def test_names_that_are_not_utf8_travel() -> None:
     name = os.fsdecode(b"b\xff d.mp4")
-    start = m.StreamStart(0, SourceInfo(name, "video", 2, 2, 25.0, None), name)
+    start = m.StreamStart(0, SourceInfo(name, "video", 2, 2, 25.0, None), name, 0, None)
     assert decode(encode(start)) == start
 
 

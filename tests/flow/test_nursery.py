@@ -16,6 +16,7 @@ import pytest
 
 from auflow.errors import StageError
 from auflow.flow.nursery import FDS_AT_ONCE, Ended, Nursery, WorkerExit
+from auflow.flow.supervision import Limits
 from auflow.flow.topology import WorkerConfig
 from auflow.stages.settings import StageSettings
 from auflow.transport.ring import create_ring
@@ -100,7 +101,7 @@ def test_forks_hold_what_is_theirs(place: Place, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_without_the_nursery_the_run_ends(place: Place, monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+def test_without_the_nursery_nobody_stays(place: Place, monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
     hung = hang(place, monkeypatch, "clnf:4") if busy else None
 
@@ -111,7 +112,7 @@ def test_without_the_nursery_the_run_ends(place: Place, monkeypatch: pytest.Monk
     killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(StageError, match="the process that starts all workers was ended by signal 9"):
-        place.run(place.input("a", 5000))
+        place.run(place.input("a", 5000), limits=Limits(budget=0))
     killer.join()
     assert place.written() == []
     until(lambda: not place.left_behind(), 2)  # they are orphans: only their pipe tells that they are going

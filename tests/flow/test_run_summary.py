@@ -18,6 +18,7 @@ import pytest
 import auflow
 from auflow import cli, inline, orchestrator, run_command, run_summary
 from auflow.errors import OutputError, StageError
+from auflow.flow.supervision import Limits
 from auflow.inline import Stages
 from auflow.models import store
 from auflow.options import RunOptions
@@ -37,7 +38,7 @@ class Runs:
         self.words = io.StringIO()
         self.kit = kit
         monkeypatch.setattr(inline, "open_source", lambda path: closing(self.kit.FakeSource(path)))
-        monkeypatch.setattr(inline, "ResultSink", lambda output, settings, info: self.kit.FakeSink(output))
+        monkeypatch.setattr(inline, "ResultSink", self.kit.FakeSink)
 
     def input(self, name: str, frames: int, **more: int) -> Path:
         path = self.root / f"{name}.json"
@@ -49,7 +50,9 @@ class Runs:
 
     def run(self, runner: Callable[..., list[StreamSummary]], *inputs: Path) -> dict[str, Any]:
         settings = StageSettings(clnf_iterations=3)
-        options = RunOptions(inputs, self.root / "out", self.root, settings=settings, summary=self.file)
+        options = RunOptions(
+            inputs, self.root / "out", self.root, settings=settings, summary=self.file, checkpoint_s=0.02
+        )
         run_and_summarise(runner, options, PlainReporter(self.words))
         return self.document()
 
@@ -127,15 +130,34 @@ def test_what_it_says(runs: Runs) -> None:
     assert totals["convergence"] == first["convergence"]
 
 
-def test_after_a_stage_died(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_stage_died_too_often(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_FAULT", "clnf:8:kill")
+    limits = Limits(budget=0)
     with pytest.raises(StageError):
-        runs.processes(runs.input("first", 5), runs.input("second", 40), runs.input("third", 5))
+        runs.run(
+            partial(orchestrator.run, kit="fake_kit", limits=limits),
+            runs.input("first", 5),
+            runs.input("second", 40),
+            runs.input("third", 5),
+        )
     document = runs.document()
     assert document["exit_code"] == 5
-    assert "clnf-0 was ended by signal 9 at frame 8" in document["error"]
+    assert "clnf-0 was ended by signal 9" in document["error"]
+    assert "at frame 8" in document["error"]
     assert [entry["state"] for entry in document["inputs"]] == ["complete", "unfinished", "unfinished"]
     assert document["totals"]["frames"] == 5
+
+
+def test_frames_that_failed_and_restarts(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUFLOW_FAKE_FAULT", "clnf:8:kill")
+    document = runs.processes(runs.input("first", 5), runs.input("second", 40))
+    first, second = document["inputs"]
+    assert first["pictures"] == {"in": 5, "done": 5, "dropped": 0, "failed": 0}
+    assert second["pictures"] == {"in": 40, "done": 39, "dropped": 0, "failed": 1}
+    assert (second["frames"], second["restarts"]) == (40, 2)
+    assert document["totals"]["pictures"] == {"in": 45, "done": 44, "dropped": 0, "failed": 1}
+    assert document["totals"]["restarts"] == first["restarts"] + 2
+    assert document["totals"]["failed"] == 0  # inputs
 
 
 def test_after_ctrl_c(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from auflow.errors import UsageError
 from auflow.serve.config import StreamConfig
 from auflow.serve.control import ControlServer, dispatch
+from auflow.tests.serve.live_place import Place
 
 STATUS: dict[str, Any] = {
     "version": "1.2",
@@ -126,3 +128,11 @@ def running(service: FakeService, short_tmp: Path) -> Iterator[Path]:
     over.set()
     thread.join()
     server.close()
+
+
+@pytest.fixture
+def place(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A folder for a service with fake stages."""
+    monkeypatch.setenv("TMPDIR", str(short_tmp))
+    monkeypatch.setattr(tempfile, "tempdir", str(short_tmp))
+    return Place(short_tmp)

@@ -110,6 +110,17 @@ def test_ipc_and_folders_count_from_the_file() -> None:
     assert (config.bus.address, config.control_socket) == ("ipc:///etc/auflow/bus.sock", BASE / "c.sock")
 
 
+def test_detection_on_other_hosts() -> None:
+    assert parse("").workers.detectors_at == ()
+    text = (
+        "[workers]\ndetectors_at = ['tcp://10.0.0.9:8719', 'ipc://d.sock', 'tcp://10.0.0.9:8719']\nkeys_dir = 'keys/a'"
+    )
+    workers = parse(text).workers
+    assert workers.detectors_at == ("tcp://10.0.0.9:8719", "ipc:///etc/auflow/d.sock")  # each once
+    assert workers.keys_dir == "/etc/auflow/keys/a"
+    assert parse("[workers]\ndetectors_at = ['tcp://[::1]:8719']").workers.keys_dir == ""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -123,6 +134,23 @@ def test_ipc_and_folders_count_from_the_file() -> None:
         ("[workers]\nlive_lane = 1", "workers.live_lane: no such key; did you mean live_lanes?"),
         ("[workers]\nlive_lanes = true", "workers.live_lanes: expected a whole number from 0 to 256, got true"),
         ("[workers]\nlive_lanes = 0", "workers: expected at least one lane"),
+        ("[workers]\ndetectors_at = 'tcp://127.0.0.1:1'", "workers.detectors_at: expected a list of addresses such as"),
+        ("[workers]\ndetectors_at = [7]", "workers.detectors_at: expected text in quotes"),
+        ("[workers]\ndetectors_at = ['10.0.0.9']", "workers.detectors_at: '10.0.0.9': expected tcp://HOST:PORT or ipc"),
+        ("[workers]\ndetectors_at = ['ipc://']", "workers.detectors_at: 'ipc://': expected tcp://HOST:PORT or ipc"),
+        (
+            "[workers]\ndetectors_at = ['ipc:///" + "x" * 120 + "']",
+            "workers.detectors_at: expected a socket path of up to 107 bytes, got 121",
+        ),
+        (
+            "[workers]\ndetectors_at = ['tcp://10.0.0.9:8719']",
+            "workers.detectors_at: tcp://10.0.0.9:8719: expected keys for an address beyond this machine, got none. "
+            "Make them with `auflow keys new DIR`",
+        ),
+        (
+            "[workers]\ndetectors_at = ['tcp://127.0.0.1:*']",
+            "workers.detectors_at: expected the port that `auflow detect` tells, got",
+        ),
         (RTSP + "[workers]\nlive_lanes = 0", "workers.live_lanes: expected room for 1 live streams, got 0 lanes"),
         ("[stream.a]\nsource = 'a.mp4'\n[workers]\nfile_lanes = 0", "workers.file_lanes: expected at least 1"),
         ("[limits]\ndrain_s = -1", "limits.drain_s: expected seconds from 0 to 3600, got -1"),

@@ -77,7 +77,7 @@ def test_what_is_printed_says_the_same() -> None:
             "a": {"source": "webcam:0", "csv": "ü-{start}.csv", "camera": [1, 2, 3.5, 4], "columns": ["aus", "gaze"]},
             "b": {"source": "file:b.mp4", "loop": True, "clnf_iterations": 3},
             "c": {"source": "rtsp://h/1", "transport": "udp"},
-            "d": {"source": "d.mp4", "csv": ""},
+            "d": {"source": "d.mp4", "csv": "of {name}.csv"},
         },
     }
     config = parse_config(document, BASE, "t", ENVIRON)

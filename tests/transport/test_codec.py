@@ -175,7 +175,7 @@ def _array(code: bytes, shape: tuple[int, ...], size: int) -> msgpack.ExtType:
         ([VERSION, "Credit", [4], 0], r"expected \[version, tag, fields\]"),
         ({"a": 1}, "that are none: ValueError"),
         ([VERSION + 1, "Credit", [4]], f"expected version {VERSION}, got {VERSION + 1}"),
-        ([True, "Credit", [4]], f"expected version {VERSION}, got True"),
+        ([True, "Credit", [4]], f"expected version {VERSION}, got bool"),
         ([VERSION, "Debit", [4]], "expected a known message type, got 'Debit'"),
         ([VERSION, ["Credit"], [4]], "expected a known message type"),
         ([VERSION, "Credit", []], "Credit: expected 1 fields, got 0"),

@@ -123,31 +123,25 @@ def test_a_worker_that_is_started_again_is_found(tmp_path: Path) -> None:
         context.term()
 
 
-def test_a_lane_that_is_started_again_has_its_old_name(parts: Parts) -> None:
-    (server, _), (client, _) = parts
-    client.ask(request(0, 1), PICTURE)
-    answer_next(server)
-    again = DetectClient(client_context(client), [addressed(client)], "clnf-0")
-    again.ask(request(0, 2), PICTURE)
-    wait_for(lambda: again.receive(request(0, 2)) or (found_one(server, 3) and None))
-    again.close()
-
-
-def client_context(client: DetectClient) -> zmq.Context[zmq.Socket[bytes]]:
-    return client.sockets[0].context
-
-
-def addressed(client: DetectClient) -> str:
-    return client.sockets[0].getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
-
-
-def found_one(server: DetectServer, value: float) -> bool:
-    found = server.receive()
-    if found is None:
-        return False
-    who, asked = found
-    server.answer(who, m.Boxes(0, asked.frame.index, np.full((1, 5), value, np.float32)))
-    return True
+def test_a_lane_that_is_started_again_has_its_old_name(tmp_path: Path) -> None:
+    context = new_context()
+    address = endpoint(tmp_path, "d")
+    server, before = DetectServer(context, address), DetectClient(context, [address], "clnf-0")
+    ends: list[DetectServer | DetectClient] = [server, before]
+    try:
+        assert before.sockets[0].poll(5000, zmq.POLLOUT)
+        before.ask(request(0, 1), PICTURE)
+        answer_next(server)
+        after = DetectClient(context, [address], "clnf-0")  # the connection of the one that died is still known
+        ends.append(after)
+        assert after.sockets[0].poll(5000, zmq.POLLOUT)
+        after.ask(request(0, 2), PICTURE)
+        assert answer_next(server, 3) == request(0, 2)
+        assert (wait_for(partial(after.receive, request(0, 2))).boxes == 3).all()
+    finally:
+        for end in ends:
+            end.close()
+        context.term()
 
 
 def test_another_message_is_told_and_dropped(tmp_path: Path) -> None:
