@@ -105,6 +105,7 @@ class FileFeed:
                 f"interruption; it has changed meanwhile: run it anew, without --resume"
             )
         self._skipped += frames
+        self._outlet.shell.progress += 1
         return True
 
     def _read_frame(self) -> bool:

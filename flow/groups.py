@@ -11,7 +11,7 @@ are gone the group is started again, as long as its budget lasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TypeAlias
@@ -33,10 +33,12 @@ class Limits:
     startup_s: float = 300.0  # from fork to ready; compiling every kernel on a slow machine is part of it
     silence_s: float = 30.0  # of a ready worker
     silence_per_frame_s: float = 0.01  # more for the offline pass and the writing of a long stream
-    suspicion_s: float = 0.3  # for the death that a lost peer points to
+    stuck_s: float = 120.0  # a group that has work and gets nowhere, however much its workers beat
+    suspicion_s: float = 0.3  # for the death that a lost peer points to, or for what an exit code 1 is about
     back_off_s: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # by the number of falls in the window
     window_s: float = 300.0
     budget: int | None = 8  # restarts in the window; None: any number
+    gives_up: bool = True  # False: a group whose budget is spent waits until its window has passed
     drain_s: float = 4.5  # after Ctrl-C, before SIGKILL
     exit_s: float = 2.0  # after Exit, before SIGKILL
 
@@ -93,6 +95,7 @@ class Member:
     ready: bool = False
     gone: bool = False
     killed: bool = False  # by us
+    progress: int = 0  # what it has done since it began, as it said last
     frames: int = 0  # of its stream, as it said last
 
     @property
@@ -111,7 +114,8 @@ class _Group:
     falls_s: list[float] = field(default_factory=list)  # when, within the window
     culprit: Down | None = None
     silent: str = ""  # the worker that was killed because it said nothing: what it worked on shows when it is gone
-    suspicion: tuple[Down, float] | None = None  # and when it counts as the cause itself
+    suspicion: tuple[Down, str, float] | None = None  # its traceback, and when it counts as the cause itself
+    progressed_s: float = 0.0  # when one of its workers had done something, or had nothing to do
     restarts: int = 0
 
 
@@ -121,10 +125,12 @@ class Groups:
     Parameters
     ----------
     limits : of patience and of restarts
+    is_busy : whether a group has work, so that it should get somewhere
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), is_busy: Callable[[str], bool] = lambda _: False) -> None:
         self._limits = limits
+        self._is_busy = is_busy
         self._groups: dict[str, _Group] = {}
         self._stopped = False
 
@@ -182,7 +188,9 @@ class Groups:
         member = self.member(event.worker)
         member.heard_s = at_s
         if isinstance(event, m.Beat):
-            member.frames = event.frames
+            if event.progress != member.progress:
+                self._group_of(event.worker).progressed_s = at_s
+            member.frames, member.progress = event.frames, event.progress
             return []
         if isinstance(event, m.Connected):
             member.connected = True
@@ -194,6 +202,11 @@ class Groups:
         """A message of another kind came from a worker."""
         self.member(worker).heard_s = at_s
 
+    def forgive(self, name: str, falls: int) -> None:
+        """Forget the last falls of a group: what they were about is out of the way."""
+        group = self._groups[name]
+        group.falls_s = group.falls_s[:-falls]
+
     def restart(self, name: str, cause: Down, at_s: float) -> list[Reaction]:
         """Bring a group down on purpose, so that it starts anew."""
         return self._fall(self._groups[name], cause, at_s)
@@ -203,6 +216,7 @@ class Groups:
     def _start(self, group: _Group, at_s: float) -> list[Reaction]:
         group.phase, group.culprit, group.suspicion, group.silent = Phase.STARTING, None, None, ""
         group.incarnation += 1
+        group.progressed_s = at_s
         group.restarts = group.incarnation
         for member in group.members.values():
             group.members[member.worker.name] = Member(member.worker, heard_s=at_s, forked=True)
@@ -229,8 +243,13 @@ class Groups:
         if event.worker == group.silent and group.culprit is not None:
             group.culprit = replace(group.culprit, stream=event.stream, frame=event.frame)
         if not member.killed and group.phase is not Phase.LOST:
-            cause = f"{event.worker} {how_it_ended(event.code)}"
-            reactions = self._fall(group, Down(group.name, member.worker.role, cause, event.stream, event.frame), at_s)
+            text = f"{event.worker} {how_it_ended(event.code)}"
+            cause = Down(group.name, member.worker.role, text, event.stream, event.frame)
+            if event.code >= 0 and not self._stopped:
+                # It left by itself, so it has told why, on another way: the news may be a moment behind.
+                group.suspicion = group.suspicion or (cause, "", at_s + self._limits.suspicion_s)
+            else:
+                reactions = self._fall(group, cause, at_s)
         return reactions + self._settle(group, at_s)
 
     def _nursery_ended(self, event: NurseryEnded, at_s: float) -> list[Reaction]:
@@ -255,12 +274,13 @@ class Groups:
             return []  # it misses those who have fallen already
         if fault.kind == PeerGoneError.__name__:
             # Its peer has died, and that is the news to come; if it does not come, this was the news.
-            group.suspicion = group.suspicion or (cause, at_s + self._limits.suspicion_s)
+            if group.suspicion is None or not group.suspicion[1]:
+                group.suspicion = (cause, fault.traceback, at_s + self._limits.suspicion_s)
             return []
         kind = getattr(errors, fault.kind, None)
         if isinstance(kind, type) and issubclass(kind, AuflowError) and not issubclass(kind, StageError):
             return [*self._kill(group), *self._lose(group, kind(fault.text), cause)]
-        return [Warn(f"{fault.worker} failed with\n{fault.traceback.rstrip()}"), *self._fall(group, cause, at_s)]
+        return [_told(cause, fault.traceback), *self._fall(group, cause, at_s)]
 
     def _fall(self, group: _Group, cause: Down, at_s: float) -> list[Reaction]:
         """The others go too; the first cause that is no mere consequence is the one to tell."""
@@ -291,10 +311,14 @@ class Groups:
         if self._stopped:
             return self._lose(group, StageError(cause.cause), cause)
         if limits.budget is not None and len(group.falls_s) > limits.budget:
-            text = f"{cause.cause}; it was started again {limits.budget} times within {limits.window_s:.0f} s"
-            return self._lose(group, StageError(text), cause)
+            if limits.gives_up:
+                text = f"{cause.cause}; it was started again {limits.budget} times within {limits.window_s:.0f} s"
+                return self._lose(group, StageError(text), cause)
+            wait_s = max(group.falls_s[0] + limits.window_s - at_s, limits.back_off_s[-1])
+        else:
+            wait_s = limits.back_off_s[min(len(group.falls_s), len(limits.back_off_s)) - 1]
         group.phase = Phase.WAITING
-        group.start_at_s = at_s + limits.back_off_s[min(len(group.falls_s), len(limits.back_off_s)) - 1]
+        group.start_at_s = at_s + wait_s
         return [cause, *self._tick(group, at_s)]
 
     # Time
@@ -304,8 +328,18 @@ class Groups:
             return self._start(group, at_s)
         if group.phase not in (Phase.STARTING, Phase.UP) or self._stopped:
             return []
-        if group.suspicion is not None and at_s >= group.suspicion[1]:
-            return self._fall(group, group.suspicion[0], at_s)
+        if group.suspicion is not None and at_s >= group.suspicion[2]:
+            suspected, trace, _ = group.suspicion
+            return [*([_told(suspected, trace)] if trace else []), *self._fall(group, suspected, at_s)]
+        if group.phase is Phase.STARTING or not self._is_busy(group.name):
+            group.progressed_s = at_s
+        frames = max(member.frames for member in group.members.values())
+        limit_s = self._limits.stuck_s + self._limits.silence_per_frame_s * frames
+        if at_s - group.progressed_s > limit_s:
+            worker = next(iter(group.members.values())).worker
+            return self._fall(
+                group, Down(group.name, worker.role, f"{group.name} got nowhere for {limit_s:.0f} s"), at_s
+            )
         for member in group.members.values():
             limit_s = self._patience_s(member)
             if at_s - member.heard_s > limit_s:
@@ -319,6 +353,10 @@ class Groups:
         if not member.ready:
             return self._limits.startup_s
         return self._limits.silence_s + self._limits.silence_per_frame_s * member.frames
+
+
+def _told(cause: Down, trace: str) -> Warn:
+    return Warn(f"{cause.cause.partition(' failed:')[0]} failed with\n{trace.rstrip()}")
 
 
 def how_it_ended(code: int) -> str:

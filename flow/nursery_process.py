@@ -79,10 +79,13 @@ class _Nursery:
 
     def _obey(self) -> bool:
         """Carry out one request; False after the last."""
-        request = self._receive()
+        request, fds = None, []
+        # An orchestrator that dies with answers unread resets the connection, another one just closes it.
+        with suppress(ConnectionResetError):
+            request = self._receive()
+            fds = self._receive_fds((request or {}).get("fds", 0))
         match request:
-            case {"fork": name, "config": text, "fds": count}:
-                fds = self._receive_fds(count)
+            case {"fork": name, "config": text, "fds": count} if len(fds) == count:
                 self._fork(name, replace(WorkerConfig.from_json(text), life_fd=self._life_fd, ring_fds=tuple(fds)))
                 for fd in fds:
                     os.close(fd)
@@ -92,7 +95,7 @@ class _Nursery:
             case {"end": _}:
                 self._end(list(self._children))
                 return False
-            case None:
+            case _:  # the orchestrator is gone, before or in the middle of a request
                 self._tidy_up()
                 return False
         return True
@@ -158,12 +161,15 @@ class _Nursery:
             worker.leave(code)
 
     def _reap(self) -> None:
-        """Tell of every child that has ended."""
+        """Tell of every child that has ended: first of those that a signal has ended, for others may follow from it."""
+        ended: list[tuple[int, str]] = []
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                return
-            self._answer(exited=self._children.pop(pid), code=os.waitstatus_to_exitcode(status))
+                break
+            ended.append((os.waitstatus_to_exitcode(status), self._children.pop(pid)))
+        for code, name in sorted(ended):  # the code of a signal is negative
+            self._answer(exited=name, code=code)
 
     def _tidy_up(self) -> None:
         """The orchestrator is gone: remove what it cannot remove any more. Sinks notice by themselves, and close."""

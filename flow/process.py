@@ -156,7 +156,8 @@ class Shell:
         except Leave:
             return  # it knows
         except PeerGoneError:
-            sys.stderr.write(f"{self.name}: {trace}")  # nobody is there to be told
+            pass
+        sys.stderr.write(f"{self.name}: {trace}")  # nobody is there to be told, or nobody listens
 
     def close(self) -> None:
         """Close the line to the orchestrator and the context."""

@@ -50,7 +50,7 @@ class Supervisor:
     def __init__(self, topology: Topology, jobs: Sequence[StreamJob], began_s: float, limits: Limits | None = None):
         self._limits = limits or Limits()
         self._topology = topology
-        self._groups = Groups(self._limits)
+        self._groups = Groups(self._limits, self._is_busy)
         self._deaths = Deaths()
         self._streams = Streams(jobs, topology.lanes, began_s)
         self._phase = _Phase.RUNNING
@@ -98,6 +98,11 @@ class Supervisor:
                 return self._streams.beat(event)
         self._groups.heard(event.worker, at_s)
         return self._stream_event(event, at_s)
+
+    def _is_busy(self, group: str) -> bool:
+        """Whether a lane has an input that should get on; a pipe may be silent for ever."""
+        lane = self._streams.lane_of(group)
+        return lane is not None and any(not self._streams[number].job.once for number in lane.streams)
 
     # Workers
 
@@ -155,6 +160,7 @@ class Supervisor:
             return self._streams.give_up([down.stream], at_s, error=error)
         quarantined = (*stream.job.quarantined, down.frame)
         stream.job = dataclasses.replace(stream.job, quarantined=quarantined, resume=True)
+        self._groups.forgive(down.group, 2)  # however many bad frames there are, each costs its own restarts only
         lane = self._streams.lane_with(down.stream)
         if down.role is not Role.DETECT or lane is None:
             return []

@@ -26,28 +26,38 @@ class PipeFile:
     Parameters
     ----------
     pipe : a descriptor, which stays open, or - for standard input, or the path of a named pipe
-        (opening it waits for the writer)
     stopped : asked a few times each second while nothing comes; True ends the data
     """
 
     def __init__(self, pipe: int | Path, *, stopped: Callable[[], bool] | None = None) -> None:
         self._owned = isinstance(pipe, Path) and str(pipe) != "-"
         if isinstance(pipe, Path):
-            pipe = os.open(pipe, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if self._owned else 0
+            # Without waiting for a writer: `read` does that, and asks `stopped` meanwhile.
+            flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+            pipe = os.open(pipe, flags) if self._owned else 0
         self._fd = pipe
         self._stopped = stopped
         self.head = b""  # the first bytes, to tell what was no video
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; empty at the end."""
-        if self._stopped is not None:
-            while not select.select([self._fd], [], [], LOOK_S)[0]:
-                if self._stopped():
-                    return b""
+        if not self._wait():
+            return b""
         data = os.read(self._fd, size)
         if len(self.head) < HEAD_BYTES:
             self.head += data[: HEAD_BYTES - len(self.head)]
         return data
+
+    def _wait(self) -> bool:
+        """Until there is something, or the writer has gone; False when told to stop."""
+        if not hasattr(select, "poll"):
+            return True  # reading waits by itself
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)  # a named pipe that nobody has written to yet is not at its end
+        while not poller.poll(LOOK_S * 1000):
+            if self._stopped is not None and self._stopped():
+                return False
+        return True
 
     def close(self) -> None:
         """Close what was opened here."""

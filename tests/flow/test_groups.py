@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from auflow.errors import ModelError, StageError
@@ -19,6 +21,7 @@ LIMITS = Limits(
     back_off_s=(0.0, 1.0, 2.0),
     window_s=100,
     budget=3,
+    stuck_s=50,
 )
 
 
@@ -90,8 +93,8 @@ def test_when_one_dies_the_others_go_and_all_come_anew(game: Game) -> None:
 
 def test_a_detection_worker_is_a_group_of_its_own(game: Game) -> None:
     game.up()
-    cause = Down("detect-0", Role.DETECT, "detect-0 ended with exit code 3", 1, 5)
-    assert game(Exited("detect-0", 3, 1, 5)) == [cause, fork("detect-0", 1)]
+    cause = Down("detect-0", Role.DETECT, "detect-0 was ended by signal 11", 1, 5)
+    assert game(Exited("detect-0", -11, 1, 5)) == [cause, fork("detect-0", 1)]
     assert game.groups.phase("lane-0") is Phase.UP
 
 
@@ -212,7 +215,7 @@ def test_a_lost_peer_waits_for_the_cause(game: Game) -> None:
 def test_a_lost_peer_is_the_cause_when_no_other_comes(game: Game) -> None:
     game.up()
     game(GONE)
-    assert game(Tick(), after_s=0.31) == [Kill(name) for name in LANE]
+    assert game(Tick(), after_s=0.31) == [Warn("decode-0 failed with\nT"), *(Kill(name) for name in LANE)]
     cause = down("decode-0 failed: the peer is gone", Role.DECODE, frame=9)
     assert game(*(Exited(name, -9) for name in LANE))[0] == cause
 
@@ -276,3 +279,65 @@ def test_a_group_is_brought_down_on_purpose(game: Game) -> None:
     cause = down("so that it learns of it", Role.DETECT)
     assert game.groups.restart("lane-0", cause, game.now) == [Kill(name) for name in LANE]
     assert game(*(Exited(name, -9) for name in LANE)) == [cause, *anew(1)]
+
+
+def test_an_exit_code_waits_for_the_fault_that_explains_it(game: Game) -> None:
+    game.up()
+    assert game(Exited("clnf-0", 1, 0, 7)) == []
+    told = game(m.Fault("clnf-0", "ValueError", "no good", "Traceback...", 0, 7), after_s=0.1)
+    assert told[0] == Warn("clnf-0 failed with\nTraceback...")
+    fallen = game(*(Exited(name, -9, 0, 3) for name in LANE if name != "clnf-0"))
+    assert fallen[0] == down("clnf-0 failed: no good")
+
+
+def test_an_exit_code_is_the_cause_when_nothing_explains_it(game: Game) -> None:
+    game.up()
+    game(Exited("clnf-0", 1, 0, 7))
+    assert game(Tick(), after_s=0.2) == []
+    assert game(Tick(), after_s=0.2) == [Kill(name) for name in LANE if name != "clnf-0"]
+    fallen = game(*(Exited(name, -9, 0, 3) for name in LANE if name != "clnf-0"))
+    assert fallen[0] == down("clnf-0 ended with exit code 1")
+
+
+def test_a_signal_counts_before_an_exit_code_that_follows_from_it(game: Game) -> None:
+    game.up()
+    assert game(Exited("au-0", 1, 0, 3)) == []
+    assert game(Exited("clnf-0", -9, 0, 7), after_s=0.1) == [Kill("decode-0"), Kill("sink-0")]
+    assert game(Exited("decode-0", -9), Exited("sink-0", -9))[0] == down("clnf-0 was ended by signal 9")
+
+
+def test_a_service_waits_where_a_run_gives_up() -> None:
+    game = Game(replace(LIMITS, gives_up=False, silence_s=1000, startup_s=1000))
+    for _ in range(LIMITS.budget or 0):
+        game.up()
+        game.die()
+        game(Tick(), after_s=5)
+    game.up()
+    assert not any(isinstance(reaction, Lost) for reaction in game.die())
+    assert game.groups.phase("lane-0") is Phase.WAITING
+    assert game(Tick(), after_s=LIMITS.window_s - 20) == []
+    assert game(Tick(), after_s=20) == anew(4)
+
+
+def test_falls_that_are_forgiven_cost_nothing_of_the_budget(game: Game) -> None:
+    for _ in range(4):
+        game.up()
+        game.die()
+        game.groups.forgive("lane-0", 1)
+        game(Tick(), after_s=3)
+    assert game.groups.phase("lane-0") is Phase.STARTING
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_beats_without_progress_are_no_life_where_there_is_work(busy: bool) -> None:
+    game = Game()
+    game.groups = Groups(LIMITS, lambda name: busy and name == "lane-0")
+    for name, workers in Topology(1, 1).groups().items():
+        game.groups.add(name, workers, 0.0)
+    game.up()
+    beats = [m.Beat(name, 5, 0, 0, 0) for name in ("detect-0", *LANE)]
+    reactions = [game(*beats, Tick(), after_s=10) for _ in range(7)]
+    assert reactions == [*[[]] * 6, [Kill(name) for name in LANE] if busy else []]
+    if busy:
+        fallen = game(*(Exited(name, -9) for name in LANE))
+        assert fallen[0] == Down("lane-0", Role.DECODE, "lane-0 got nowhere for 50 s")

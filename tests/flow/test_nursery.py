@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -144,6 +145,21 @@ def test_a_nursery_that_hangs_is_killed(place: Place, monkeypatch: pytest.Monkey
     process.communicate(timeout=20)
     assert time.monotonic() - began < 6
     assert process.returncode == 130
+    assert place.left_behind() == []
+
+
+def test_an_orchestrator_that_dies_with_answers_unread(place: Place, ring: int) -> None:
+    """The kernel resets the connection then, and the nursery tidies up all the same."""
+    run_dir = place.root / "auflow-run-x"
+    run_dir.mkdir()
+    nursery = Nursery()
+    nursery.fork("sink-0", config("sink", run_dir), [ring])
+    born(place, "sink-0")
+    assert select.select([nursery], [], [], 10)[0]  # it says so, and nobody reads it
+    nursery._socket.close()
+    os.close(nursery._life)
+    assert nursery._process.wait(10) == 0
+    assert not run_dir.exists()
     assert place.left_behind() == []
 
 

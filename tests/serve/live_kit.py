@@ -7,6 +7,7 @@ less patient here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -142,10 +143,8 @@ class FakeReader:
 
     def take(self, max_age_s: float | None = None) -> object | None:
         with self._lock:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
-            except BlockingIOError:
-                pass
             return self._box.take(time.monotonic(), max_age_s)
 
     def events(self) -> list[SourceEvent]:
@@ -215,7 +214,7 @@ class LiveAu(FakeAu):
         au = super().process(frame, fit)
         self._frames += 1
         self._mean += (float(frame.bgr.mean()) - self._mean) / self._frames
-        online = np.full(17, (self._mean + fit.params_local[0]) % 5)
+        online = np.full(17, (self._mean + float(fit.params_local[0])) % 5)
         return AuFrame(au.index, au.face_id, au.intensities, au.presences, online=online)
 
     def finish(self) -> AuTable:

@@ -25,7 +25,7 @@ from auflow.transport.schema import unpack_message
 
 KIT = "auflow.tests.serve.live_kit"
 LIMITS = Limits(startup_s=60.0, silence_s=20.0, back_off_s=(0.0, 0.1), drain_s=8.0, exit_s=3.0)
-PATIENT_S = 30.0
+PATIENT_S = 20.0
 
 
 @dataclass
@@ -68,11 +68,11 @@ class Place:
     def serve(self, config: ServeConfig, limits: Limits = LIMITS) -> Iterator[Running]:
         """A service in a thread; at the end it is stopped and nothing of it is left."""
         before = open_files()
-        service = Service(config, kit=KIT, limits=limits)
-        running = Running(config, service)
-        thread = threading.Thread(target=self._run, args=(service,))
+        running = Running(config)
+        thread = threading.Thread(target=self._run, args=(running, limits))
         thread.start()
         try:
+            assert running.there.wait(PATIENT_S), self.errors
             yield running
         finally:
             if thread.is_alive():
@@ -85,10 +85,11 @@ class Place:
         assert open_files() == before
         assert not self.errors or running.may_fail, self.errors
 
-    def _run(self, service: Service) -> None:
+    def _run(self, running: Running, limits: Limits) -> None:
         try:
-            with service:
-                service.until_done()
+            with Service(running.config, kit=KIT, limits=limits) as running.service:
+                running.there.set()
+                running.service.until_done()
         except BaseException as error:  # noqa: BLE001 - the test shows it
             self.errors.append(error)
 
@@ -119,8 +120,11 @@ def open_files() -> int:
 class Running:
     """What a user can ask of a service."""
 
-    def __init__(self, config: ServeConfig, service: Service) -> None:
-        self.config, self.service = config, service
+    service: Service
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        self.there = threading.Event()
         self.may_fail = False
 
     def ask(self, operation: str, name: str | None = None, **more: Any) -> dict[str, Any]:

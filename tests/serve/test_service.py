@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,11 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auflow.errors import UsageError
+from auflow.serve.loading import load_config
 from auflow.tests.flow.live_lane import read_rows
 from auflow.tests.serve.live_place import KIT, LIMITS, Place, Running, Subscriber
 from auflow.transport.ring import SOURCE_STATES
@@ -166,7 +169,8 @@ def test_health_and_the_service_manager_hear_of_it(place: Place, monkeypatch: py
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-def spawn(place: Place, config_text: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def spawn(place: Place, config_text: str) -> Iterator[subprocess.Popen[str]]:
     """A service as a process of its own."""
     path = place.root / "serve.toml"
     path.write_text(config_text)
@@ -174,7 +178,11 @@ def spawn(place: Place, config_text: str) -> subprocess.Popen[str]:
         "import sys, pathlib; from auflow.serve.service import Service; from auflow.serve.loading import load_config\n"
         f"with Service(load_config(pathlib.Path(sys.argv[1])), kit={KIT!r}) as service: service.until_done()"
     )
-    return subprocess.Popen([sys.executable, "-c", program, str(path)], stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def toml_of(place: Place, stream: str) -> str:
@@ -186,10 +194,8 @@ def toml_of(place: Place, stream: str) -> str:
 
 
 def asked(place: Place, stream: str) -> Running:
-    from auflow.serve.loading import load_config
-
     (place.root / "serve.toml").write_text(toml_of(place, stream))
-    return Running(load_config(place.root / "serve.toml"), None)  # type: ignore[arg-type]
+    return Running(load_config(place.root / "serve.toml"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
