@@ -245,8 +245,8 @@ class Service:
         )
 
 
-def run(config: ServeConfig) -> int:
-    """Serve until SIGTERM, Ctrl-C or `auflow ctl stop`; the exit code.
+def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:
+    """Serve until SIGTERM, Ctrl-C or `auflow ctl stop`; the exit code. `kit` is the module that makes the stages.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def run(config: ServeConfig) -> int:
     _check_models(config)
     if not kernels_are_ready("clnf"):
         _log.info(COMPILING)
-    with Service(config) as service:
+    with Service(config, kit=kit) as service:
         try:
             service.until_done()
         except AuflowError as error:
