@@ -162,7 +162,10 @@ class Groups:
 
     def incarnation(self, worker: str) -> int:
         """How often the worker's group was started before; what an earlier one says is of no interest any more."""
-        group = self._groups.get(_group_of_name(worker))
+        try:
+            group = self._groups.get(_group_of_name(worker))
+        except ValueError:  # no name of a worker: a message from who knows where
+            return -1
         return -1 if group is None else group.incarnation
 
     def _group_of(self, worker: str) -> _Group:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,18 +55,21 @@ class LiveOutput:
         self._job = job
         self._live: LiveJob = job.live
         self._publisher = publisher
-        self._stream, self._segment = start.stream, start.segment
+        self.stream, self._segment = start.stream, start.segment
         self._info = start.info
         self._lines: Any = None
         self._tally = RecentTally()
         self._seat = self._live.seat
         before = shell.ring.tally(self._seat)
-        self._done, self._published = before.done, before.published
+        self._done = before.done
         self._frames = self._successes = self._faces = 0
         self._last: m.FrameReady | None = None
         self._next_progress_s = 0.0
         self._state = -1
         self._error: OutputError | None = None
+        self._end: m.StreamEnd | None = None
+        self._writer: threading.Thread | None = None
+        self._written: Path | None = None
         self._told_of_checkpoints = False
         output, resume = self._where(start)
         self._told_frames, self._told_s, self._fps = self._frames, time.monotonic(), 0.0
@@ -73,7 +78,18 @@ class LiveOutput:
         with self._lines_may_fail():
             self._lines = kit.make_jsonl(_stamped(self._live.jsonl)) if self._live.jsonl else None
         with self._output_may_fail():
-            self._sink = kit.make_live_sink(job, start.info, output, resume)
+            self._sink = self._make_sink(kit, resume)
+
+    def _make_sink(self, kit: ModuleType | Any, resume: bytes | None) -> Any:
+        """The files of this segment; others, where those that it should go on with are gone."""
+        if resume:
+            try:
+                return kit.make_live_sink(self._job, self._info, self._output, resume)
+            except OutputError as error:
+                text = f"{self._job.name}: {error}; another file is begun"
+                self._shell.tell(m.Note(self._shell.name, self.stream, text))
+                self._output = _stamped(self._job.output)
+        return kit.make_live_sink(self._job, self._info, self._output, None)
 
     def _where(self, start: m.StreamStart) -> tuple[str, bytes | None]:
         """The CSV of this segment, and the sink's part of the checkpoint that it goes on from."""
@@ -90,7 +106,7 @@ class LiveOutput:
         ready, self._last = record.frame, record.frame
         if self._publisher is not None or self._lines is not None:
             moment = Moment(ready.index, ready.timestamp_s, ready.captured_s, ready.clock, now - ready.taken_s)
-            for message in pack_result(self._job.name, self._published, moment, record.fits, record.aus):
+            for message in pack_result(self._job.name, self._seq(), moment, record.fits, record.aus):
                 self._publish("result", message)
         if self._sink is not None and self._error is None:
             with self._output_may_fail():
@@ -100,10 +116,14 @@ class LiveOutput:
         self._faces = sum(fit.success for fit in record.fits)
         self._successes += self._faces > 0
         self._done += 1
-        self._shell.ring.count(self._seat, done=self._done, published=self._published)
+        self._shell.ring.count(self._seat, done=self._done)
+
+    def _seq(self) -> int:
+        """Of the next message: counted in the ring, for two segments of a stream may have something to say."""
+        return self._shell.ring.tally(self._seat).published
 
     def _publish(self, kind: str, message: bytes) -> None:
-        self._published += 1
+        self._shell.ring.count(self._seat, published=self._seq() + 1)
         if self._publisher is not None:
             self._publisher.publish(topic(self._job.name, kind), message)
         if self._lines is not None:
@@ -123,8 +143,7 @@ class LiveOutput:
         )
         if self._publisher is not None or self._lines is not None:
             counts = _counts(tally)
-            self._publish("stream", pack_stream(self._job.name, self._published, time.time(), report, counts))
-            self._shell.ring.count(self._seat, published=self._published)
+            self._publish("stream", pack_stream(self._job.name, self._seq(), time.time(), report, counts))
         captured_s = self._last.captured_s if self._last else 0.0
         if now - self._told_s >= SHORTEST_S:
             self._fps = (self._frames - self._told_frames) / (now - self._told_s)
@@ -132,7 +151,7 @@ class LiveOutput:
         statistics = self._tally.statistics()
         self._shell.tell(
             m.StreamProgress(
-                self._shell.name, self._stream, self._faces, self._fps, captured_s, clock, statistics, self._published
+                self._shell.name, self.stream, self._faces, self._fps, captured_s, clock, statistics, self._seq()
             )
         )
 
@@ -148,31 +167,57 @@ class LiveOutput:
         except OutputError as error:
             text = f"{self._job.name}: no checkpoint could be written: {error}"
             if not self._told_of_checkpoints:
-                self._shell.tell(m.Note(self._shell.name, self._stream, text))
+                self._shell.tell(m.Note(self._shell.name, self.stream, text))
             self._told_of_checkpoints = True
 
-    def finish(self, end: m.StreamEnd) -> m.StreamWritten:
-        """Write the segment's CSV; returns what the orchestrator is to be told."""
-        output: str | None = None
-        note = ""
+    def finish(self, end: m.StreamEnd) -> m.StreamWritten | None:
+        """Write the segment's CSV; returns what the orchestrator is to be told.
+
+        In the middle of a stream a thread writes it, for that takes seconds and the next pictures are here: None, and
+        `written` has it later.
+        """
+        self._end = end
+        write = (lambda: None) if self._sink is None else self._sink.finish(end.table)
+        if end.last:
+            self._write(write)
+            if self._sink is not None and (self._written is not None or self._error is None):
+                self._sink.discard()
+            return self._report(end)
         if self._sink is not None:
-            with self._output_may_fail():
-                path = self._sink.finish(end.table, last=end.last)
-                output = None if path is None else str(path)
+            self._sink.suspend()  # the folder of the checkpoint is the next segment's
+        self._writer = threading.Thread(target=self._write, args=(write,), name=f"{self._job.name} csv", daemon=True)
+        self._writer.start()
+        return None
+
+    def _write(self, write: Callable[[], Path | None]) -> None:
+        try:
+            self._written = write()
+        except OutputError as error:
+            self._error = error
+
+    def written(self, *, wait: bool = False) -> m.StreamWritten | None:
+        """What `finish` began, once it is done; at once or, with `wait`, then."""
+        if self._writer is None or self._end is None or (self._writer.is_alive() and not wait):
+            return None
+        self._writer.join()
+        return self._report(self._end)
+
+    def _report(self, end: m.StreamEnd) -> m.StreamWritten:
+        output = None if self._written is None else str(self._written)
+        if output is None and self._error is not None:
+            self._tell_error(self._error)
         difference = None if end.table is None else end.table.online_difference
-        if output is not None and difference is not None:
-            note = _told(difference)
+        note = _told(difference) if output is not None and difference is not None else ""
         if self._publisher is not None or self._lines is not None:
             counts = {"in": end.decoded, "done": end.sent, "failed": end.failed, "dropped": end.dropped}
             message = pack_segment(
-                self._job.name, self._published, time.time(), counts, output=output, difference=difference
+                self._job.name, self._seq(), time.time(), counts, output=output, difference=difference
             )
             self._publish("segment", message)
-            self._shell.ring.count(self._seat, published=self._published)
         self.suspend()
         return m.StreamWritten(
             worker=self._shell.name,
-            stream=self._stream,
+            stream=self.stream,
             segment=self._segment,
             last=end.last,
             output=output,
@@ -195,8 +240,11 @@ class LiveOutput:
             yield
         except OutputError as error:
             self._error = error
-            text = f"{self._job.name}: {error}; the stream goes on, its file ends here until the next segment"
-            self._shell.tell(m.Note(self._shell.name, self._stream, text))
+            self._tell_error(error)
+
+    def _tell_error(self, error: OutputError) -> None:
+        text = f"{self._job.name}: {error}; the stream goes on, its file ends here until the next segment"
+        self._shell.tell(m.Note(self._shell.name, self.stream, text))
 
     @contextmanager
     def _lines_may_fail(self) -> Iterator[None]:
@@ -204,7 +252,7 @@ class LiveOutput:
         try:
             yield
         except OutputError as error:
-            self._shell.tell(m.Note(self._shell.name, self._stream, f"{self._job.name}: {error}"))
+            self._shell.tell(m.Note(self._shell.name, self.stream, f"{self._job.name}: {error}"))
 
     def suspend(self) -> None:
         """Close all; what lies on the disk is for the next one to go on with."""

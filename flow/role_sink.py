@@ -33,6 +33,7 @@ class SinkRole(WorkerRole):
         )
         self._released = DealerLink(shell.context, shell.endpoint(released_name(lane)), shell.name)
         self._outputs: dict[int, FileOutput | LiveOutput] = {}
+        self._closing: list[LiveOutput] = []  # segments whose CSV is being written
         self._publisher: Any = None  # made when the first live stream comes
 
     def connect(self) -> None:
@@ -49,13 +50,16 @@ class SinkRole(WorkerRole):
         self.shell.wait((self._in.socket,))
         for output in self._outputs.values():
             output.tell_progress()
+        self._tell_closed()
         record = self._receiver.receive()
         if isinstance(record, m.StreamStart):
             self._start(record)
         elif isinstance(record, m.AuReady):
             self._add(record)
         elif isinstance(record, m.Snapshot):
-            self._outputs[record.stream].snapshot(record)
+            # While a segment is being written its own checkpoint is the one to go on from.
+            if all(output.stream != record.stream for output in self._closing):
+                self._outputs[record.stream].snapshot(record)
         elif isinstance(record, m.StreamEnd):
             self._finish(record)
 
@@ -87,9 +91,24 @@ class SinkRole(WorkerRole):
     def _finish(self, end: m.StreamEnd) -> None:
         self.shell.stream = end.stream
         self.shell.note(end.stream, 0)  # what follows is about no frame
-        written = self._outputs.pop(end.stream).finish(end)
+        if end.last:
+            self._tell_closed(end.stream)
+        output = self._outputs.pop(end.stream)
+        written = output.finish(end)
         self._receiver.acknowledge()  # first: the news of the last stream may end the run, and the AU worker with it
-        self.shell.tell(written)
+        if written is not None:
+            self.shell.tell(written)
+        elif not isinstance(output, FileOutput):
+            self._closing.append(output)
+
+    def _tell_closed(self, wait_for: int = -1) -> None:
+        """Tell of segments whose CSV is there, after waiting for those of the stream `wait_for`."""
+        for output in list(self._closing):
+            written = output.written(wait=output.stream == wait_for)
+            if written is None:
+                continue
+            self._closing.remove(output)
+            self.shell.tell(written)
 
     def abandon(self) -> None:
         """What is unfinished can be gone on with from its checkpoint."""

@@ -249,7 +249,9 @@ class LimitsConfig:
     silence_s: float = key(
         30.0, number("seconds", 1.0, 3600.0), "seconds without a heartbeat until a worker counts as hanging"
     )
-    restarts: int = key(8, whole(0, 100_000), "restarts of a lane within `restart_window_s` until it is given up")
+    restarts: int = key(
+        8, whole(0, 100_000), "restarts of a lane within `restart_window_s`; the next one waits until that has passed"
+    )
     restart_window_s: float = key(300.0, number("seconds", 1.0, 366 * _DAY_S), "seconds that a restart counts for")
     checkpoint_s: float = key(
         10.0, number("seconds", 0.5, _DAY_S), "seconds between two checkpoints of a live stream's running medians"

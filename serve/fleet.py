@@ -53,7 +53,7 @@ class Fleet:
         self.topology = Topology(live_lanes + file_lanes, detectors, bus)
         self.lanes = [Lane(number, number < live_lanes, seats) for number in range(live_lanes + file_lanes)]
         self.streams: dict[str, Stream] = {}
-        self.groups = Groups(limits)
+        self.groups = Groups(limits, self._is_busy)
         self.error: AuflowError | None = None
         self.draining = False
         self.published_before = 0  # messages on the bus of streams that are forgotten
@@ -108,6 +108,10 @@ class Fleet:
         if lane.name not in self.groups:
             return self._react(self.groups.add(lane.name, self.topology.groups()[lane.name], at_s), at_s)
         return self._assign(lane, at_s)
+
+    def _is_busy(self, group: str) -> bool:
+        """Whether a lane has a file that should get on; a camera may be silent for as long as it likes."""
+        return any(lane.name == group and lane.busy is not None for lane in self.lanes)
 
     def _is_lost(self, lane: Lane) -> bool:
         return lane.name in self.groups and self.groups.phase(lane.name) is Phase.LOST

@@ -81,6 +81,7 @@ class Service:
             window_s=given.restart_window_s,
             budget=given.restarts or None,
             drain_s=given.drain_s,
+            gives_up=False,
         )
         self.fleet = Fleet(
             live_lanes=workers.live_lanes,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from auflow.errors import OutputError
@@ -54,6 +55,7 @@ class LiveSink:
     ) -> None:
         self._identity = identity
         self._csv: ResultSink | None = None
+        self._offered = 0  # rows, also those that came after an error
         self._is_cut = False  # a row could not be written: what was before it is the file
         with writing(state):
             state.parent.mkdir(parents=True, exist_ok=True)
@@ -63,12 +65,14 @@ class LiveSink:
                 with writing(output):
                     output.parent.mkdir(parents=True, exist_ok=True)
                 self._csv = ResultSink(output, settings, info, resume or None)
+                self._offered = self._csv.rows
         except BaseException:
             self._work.release()
             raise
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the faces of one frame; of no further one after an error."""
+        self._offered += len(fits)
         if self._csv is None or self._is_cut:
             return
         try:
@@ -83,20 +87,27 @@ class LiveSink:
         with writing(self._work / CHECKPOINT):
             write_checkpoint(self._work, Checkpoint(frames, {**states, **own}, _NO_FILES, extra), self._identity)
 
-    def finish(self, table: AuTable | None, *, last: bool) -> Path | None:
-        """Complete the segment's CSV; its path, None where there is none. With `last` nothing is left to go on from."""
-        path = None
-        if self._csv is not None and table is not None:
-            with writing(self._work / CHECKPOINT):
-                (self._work / CHECKPOINT).unlink(missing_ok=True)  # its rows are about to leave their folder
-            path = self._csv.finish(_first_rows(table, self._csv.rows) if self._is_cut else table)
-        elif self._csv is not None:
-            self._csv.discard()
-        self._csv = None
-        if last:
-            self._work.discard()
+    def finish(self, table: AuTable | None) -> Callable[[], Path | None]:
+        """Take no more frames. What is returned writes the segment's CSV and tells its path, None where there is none.
+
+        It may be called in another thread. The checkpoint stays until the next one or `discard`: who dies meanwhile
+        goes on with this segment.
+        """
+        csv, self._csv = self._csv, None
+        if csv is None:
+            return lambda: None
+        if table is None:
+            csv.discard()
+            return lambda: None
+        # The table has a row for each that was offered since the series began, the CSV perhaps only some in between.
+        first = len(table.intensities) - self._offered
+        rows = slice(max(0, first), max(0, first) + csv.rows)
+        return partial(_write, csv, AuTable(table.intensities[rows], table.presences[rows], table.online_difference))
+
+    def discard(self) -> None:
+        """Leave nothing to go on from."""
+        self._work.discard()
         self.suspend()
-        return path
 
     def suspend(self) -> None:
         """Close all and leave it where it is."""
@@ -106,5 +117,9 @@ class LiveSink:
         self._work.release()
 
 
-def _first_rows(table: AuTable, rows: int) -> AuTable:
-    return AuTable(table.intensities[:rows], table.presences[:rows], table.online_difference)
+def _write(csv: ResultSink, table: AuTable) -> Path:
+    try:
+        return csv.finish(table)
+    except OutputError:
+        csv.suspend()
+        raise

@@ -96,7 +96,7 @@ def test_two_streams_in_turn_are_as_each_alone(models_dir, step):
 
 
 def test_heads_are_loaded_once_for_each_kind(models_dir):
-    assert load_heads(models_dir, static=False) is AuStage(models_dir)._heads
+    assert load_heads(models_dir.resolve(), static=False) is AuStage(models_dir)._heads
     assert AuStage(models_dir, StageSettings(au_static=True))._heads is not AuStage(models_dir)._heads
 
 

@@ -166,7 +166,9 @@ def test_a_disk_that_is_full_for_rows_leaves_those_before(out: Out, monkeypatch:
     assert stagekit.read_checkpoint(out.job) is None
     (note,) = out.notes()
     assert "No space left on device; the stream goes on, its file ends here until the next segment" in note
-    written = output.finish(end_of(5, last=False, table=table_of(5)))
+    assert output.finish(end_of(5, last=False, table=table_of(5))) is None
+    written = output.written(wait=True)
+    assert written is not None
     assert "No space left" in (written.error or "")
     assert read_rows(Path(written.output or "")) == [1, 2]
     assert [message["frame"] for message in messages(out, "result")] == [1, 2, 3, 4, 5]
@@ -180,7 +182,9 @@ def test_a_disk_that_is_full_at_the_end_of_a_segment(out: Out, monkeypatch: pyte
     add(output, 1)
     with monkeypatch.context() as patch:
         patch.setattr("auflow.stages.sink.csv_sink.os.fsync", full)
-        written = output.finish(end_of(1, last=False, table=table_of(1)))
+        assert output.finish(end_of(1, last=False, table=table_of(1))) is None
+        written = output.written(wait=True)
+    assert written is not None
     assert (written.output, written.exit_code) == (None, 3)
     add(out.start(segment=1), 2)
     assert out.outputs[1].finish(end_of(1, table=table_of(1))).error is None

@@ -39,15 +39,25 @@ def read(folder: Path):
     return read_live_checkpoint(folder / "state" / "door", IDENTITY)
 
 
-def test_a_segment_that_is_not_the_last_leaves_no_checkpoint_but_its_place(tmp_path: Path) -> None:
+def end(sink: LiveSink, table: AuTable | None) -> Path | None:
+    """The last segment of a stream."""
+    path = sink.finish(table)()
+    sink.discard()
+    return path
+
+
+def test_the_next_segment_may_begin_while_one_is_written(tmp_path: Path) -> None:
     sink = make(tmp_path)
     add(sink, 1, 2)
     sink.checkpoint(2, {"au": b"a"}, b"x")
-    path = sink.finish(table_of(2), last=False)
+    write = sink.finish(table_of(2))
+    sink.suspend()
+    following = make(tmp_path, "b.csv")
+    assert not isinstance(read(tmp_path), str)  # whoever dies now goes on with the first
+    path = write()
     assert path is not None
     assert read_rows(path) == [1, 2]
-    assert read(tmp_path) == "there is no checkpoint"
-    make(tmp_path, "b.csv").finish(table_of(0), last=True)
+    end(following, table_of(0))
     assert not work_path(tmp_path / "state" / "door").exists()
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["a.csv", "b.csv"]
 
@@ -63,7 +73,7 @@ def test_going_on_drops_rows_that_came_after_the_checkpoint(tmp_path: Path) -> N
     assert (found.frames, found.states["clnf"], found.states["au"], found.extra) == (2, b"c", b"a", b"x")
     sink = make(tmp_path, resume=found.sink)
     add(sink, 7)
-    path = sink.finish(table_of(3), last=True)
+    path = end(sink, table_of(3))
     assert path is not None
     assert read_rows(path) == [1, 2, 7]
 
@@ -93,15 +103,24 @@ def test_after_an_error_the_rows_before_it_are_the_file(tmp_path: Path, monkeypa
         with pytest.raises(OutputError):
             add(sink, 3)
     add(sink, 4)
-    path = sink.finish(table_of(4), last=True)
+    path = end(sink, table_of(4))
     assert path is not None
     assert read_rows(path) == [1, 2]
+
+
+def test_a_file_that_began_late_has_the_last_rows_of_the_table(tmp_path: Path) -> None:
+    sink = make(tmp_path)
+    add(sink, 6, 7)
+    table = AuTable(np.repeat(np.arange(5.0)[:, None], 17, 1), np.zeros((5, 18)))
+    path = end(sink, table)
+    assert path is not None
+    assert [line.split(",")[-35].strip() for line in path.read_text().splitlines()[1:]] == ["3.00", "4.00"]
 
 
 def test_a_segment_without_a_table_leaves_nothing(tmp_path: Path) -> None:
     sink = make(tmp_path)
     add(sink, 1)
-    assert sink.finish(None, last=True) is None
+    assert end(sink, None) is None
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -109,11 +128,12 @@ def test_without_a_csv_there_is_a_checkpoint_all_the_same(tmp_path: Path) -> Non
     sink = make(tmp_path, None)
     add(sink, 1)
     sink.checkpoint(1, {"au": b"a"}, b"x")
-    assert sink.finish(None, last=False) is None
+    assert sink.finish(None)() is None
+    sink.suspend()
     found = read(tmp_path)
     assert not isinstance(found, str)
     assert (found.states["au"], found.sink) == (b"a", b"")
-    make(tmp_path, None, found.sink).finish(None, last=True)
+    end(make(tmp_path, None, found.sink), None)
     assert list((tmp_path / "state").iterdir()) == []
 
 
