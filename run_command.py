@@ -275,28 +275,18 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
 
 
 def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:
-    """The run without the inputs whose results are there: a CSV has its name only when it is complete."""
+    """The run without the inputs whose results are there."""
     from auflow.options import output_path
-    from auflow.stages.sink.columns import Layout
-    from auflow.stages.sink.paths import work_path
+    from auflow.stages.sink.finished import is_finished
 
-    header = f"{Layout.of(options.settings).header()}\n".encode()
     left = []
     for path in options.inputs:
         output = output_path(options, path)
-        if work_path(output).is_dir() or not _begins_with(output, header):
-            left.append(path)
-        else:
+        if is_finished(output, options.settings):
             reporter.note(f"{path}: {output} is there already")
+        else:
+            left.append(path)
     return replace(options, inputs=tuple(left), jobs=max(1, min(options.jobs, len(left))))
-
-
-def _begins_with(path: Path, header: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(header)) == header
-    except OSError:
-        return False
 
 
 def _settings(parsed: argparse.Namespace) -> StageSettings:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from auflow import errors
 from auflow.errors import AuflowError, StageError
-from auflow.flow.events import Exited, Fork, Kill, NurseryEnded, ResetRing, Tick, Warn
+from auflow.flow.events import Exited, Fork, Kill, NurseryEnded, ResetRing, Send, Tick, Warn
 from auflow.flow.topology import Role, Worker, birth_order, group_name
 from auflow.transport import messages as m
 from auflow.transport.faults import PeerGoneError
@@ -174,6 +174,20 @@ class Groups:
     def stop_restarts(self) -> None:
         """The end has begun: whoever falls now stays down."""
         self._stopped = True
+
+    def send_home(self) -> list[Send | Kill]:
+        """The end of all: whoever has no ears yet is killed."""
+        self.stop_restarts()
+        return [
+            Send(member.worker.name, m.Exit()) if member.connected else Kill(member.worker.name)
+            for member in self.members()
+            if member.alive
+        ]
+
+    def kill_all(self) -> list[Kill]:
+        """The end of all, now."""
+        self.stop_restarts()
+        return [Kill(member.worker.name) for member in self.members() if member.alive]
 
     def handle(
         self, event: m.Connected | m.Ready | m.Beat | m.Fault | Exited | NurseryEnded | Tick, at_s: float

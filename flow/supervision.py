@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from auflow.errors import AuflowError, InputError, StageError
 from auflow.flow.deaths import Deaths
-from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tick, Warn
+from auflow.flow.events import Action, Event, Exited, Interrupted, NurseryEnded, Send, Tick, Warn
 from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
 from auflow.flow.job import StreamJob
 from auflow.flow.streams import Streams
@@ -224,18 +224,12 @@ class Supervisor:
         """Send everyone home; whoever has no ears yet is killed."""
         self._phase = _Phase.STOPPING
         self._deadline_s = at_s + self._limits.exit_s
-        self._groups.stop_restarts()
-        return [
-            Send(member.worker.name, m.Exit()) if member.connected else Kill(member.worker.name)
-            for member in self._groups.members()
-            if member.alive
-        ]
+        return [*self._groups.send_home()]
 
     def _kill_all(self) -> list[Action]:
         self._phase = _Phase.STOPPING
         self._deadline_s = float("inf")
-        self._groups.stop_restarts()
-        return [Kill(member.worker.name) for member in self._groups.members() if member.alive]
+        return [*self._groups.kill_all()]
 
     def _interrupt(self, at_s: float) -> list[Action]:
         """First: decode no more, finish what is under way. Second: now."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from auflow.errors import AuflowError, StageError, UsageError
 from auflow.flow.deaths import Deaths
-from auflow.flow.events import Action, Event, Exited, Interrupted, Kill, NurseryEnded, Send, Tell, Tick, Warn
+from auflow.flow.events import Action, Event, Exited, Interrupted, NurseryEnded, Send, Tell, Tick, Warn
 from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
 from auflow.flow.job import StreamJob
 from auflow.flow.topology import Role, Topology
@@ -377,18 +377,12 @@ class Fleet:
         """Send everyone home; whoever has no ears yet is killed."""
         self._exiting = self._stopping = self.draining = True
         self._deadline_s = at_s + self._limits.exit_s
-        self.groups.stop_restarts()
-        return [
-            Send(member.worker.name, m.Exit()) if member.connected else Kill(member.worker.name)
-            for member in self.groups.members()
-            if member.alive
-        ]
+        return [*self.groups.send_home()]
 
     def _kill_all(self) -> list[Action]:
         self._exiting = self._stopping = self.draining = True
         self._deadline_s = float("inf")
-        self.groups.stop_restarts()
-        return [Kill(member.worker.name) for member in self.groups.members() if member.alive]
+        return [*self.groups.kill_all()]
 
     def is_whole(self, *, but_for_new: bool = False) -> bool:
         """Whether every group that was started is up; `but_for_new`: those apart that start for the first time."""
