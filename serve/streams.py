@@ -77,7 +77,7 @@ class Stream:
             self.change(event.state, event.reason, at_s)
         said = f"{self.name}: {event.state}" if event.transition else self.name
         text = f"{said}: {event.reason}" if event.reason else said
-        return [Warn(text) if event.state in ("stalled", "backing off") else Tell(text)]
+        return [Warn(text) if event.state in ("stalled", "backing_off") else Tell(text)]
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ __all__ = ["MAX_SEATS", "MAX_SLOTS", "SOURCE_STATES", "FrameRing", "Mark", "Owne
 
 MAX_SLOTS = 64
 MAX_SEATS = 16  # live streams of a lane
-SOURCE_STATES = ("connecting", "streaming", "stalled", "backing off", "paused", "stopped")
+SOURCE_STATES = ("connecting", "streaming", "stalled", "backing_off", "paused", "stopped")
 _MAGIC = 0x31474E4952554120  # " AURING1"
 _HEADER_BYTES = mmap.ALLOCATIONGRANULARITY  # the pixels start where a mapping may start
 

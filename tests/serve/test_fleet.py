@@ -88,7 +88,7 @@ def test_a_live_stream_from_its_beginning_to_its_removal() -> None:
     assert driver.state("a") == "waiting"
     assert assigned(driver.lane_up()) == [("decode-0", 0)]
     assert driver.state("a") == "connecting"
-    assert Warn("a: backing off: nobody there") in driver.source("a", "backing off", "nobody there")
+    assert Warn("a: backing_off: nobody there") in driver.source("a", "backing_off", "nobody there")
     assert driver.fleet.streams["a"].reason == "nobody there"
     assert Tell("a: streaming") in driver.source("a", "streaming")
     driver.tell(m.StreamOpened("decode-0", 0, INFO, 0))

@@ -146,7 +146,7 @@ def test_a_camera_that_fails_is_back_and_counted(place: Place, camera: RtspServe
         camera.faults.kind = kind
         if kind == "503":
             camera.cut()
-        running.until(lambda: running.stream("cam")["state"] in ("stalled", "backing off", "connecting"))
+        running.until(lambda: running.stream("cam")["state"] in ("stalled", "backing_off", "connecting"))
         running.flows("other")
         camera.faults.kind = ""
         running.flows("cam")

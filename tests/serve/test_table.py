@@ -49,7 +49,7 @@ def test_every_stream_and_worker_has_a_line() -> None:
 
 
 def test_what_is_wrong_is_shown() -> None:
-    stream = {**STATUS["streams"][0], "state": "backing off", "reason": "401 [Unauthorized]"}
+    stream = {**STATUS["streams"][0], "state": "backing_off", "reason": "401 [Unauthorized]"}
     text = shown({**STATUS, "state": "degraded", "streams": [stream], "dropped_messages": 4})
     assert "401 [Unauthorized]" in text  # no markup of ours
     assert "degraded" in text
