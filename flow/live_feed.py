@@ -167,7 +167,7 @@ class LiveFeed:
             self._tell_source(event.state, event.reason, event.transition)
 
     def _tell_source(self, state: SourceState, reason: str, transition: bool = True) -> None:
-        shell, number = self._outlet.shell, SOURCE_STATES.index(state.value.replace("_", " "))
+        shell, number = self._outlet.shell, SOURCE_STATES.index(state.value)
         self._outlet.ring.count(self._live.seat, state=number)
         self._reason = reason if transition else self._reason
         shell.tell(m.SourceChanged(shell.name, self.stream, SOURCE_STATES[number], reason, transition))

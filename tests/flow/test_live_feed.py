@@ -14,6 +14,7 @@ from auflow.stages.statistics import StreamStatistics
 from auflow.tests.flow.live_lane import Lane, live_job
 from auflow.transport import messages as m
 from auflow.transport.codec import encode
+from auflow.transport.ring import SOURCE_STATES
 
 
 @pytest.fixture
@@ -310,3 +311,7 @@ def test_the_pixels_are_those_of_the_picture(lane: Lane) -> None:
     expected = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
     expected[0, 0] = number, 0, 0
     assert np.array_equal(lane.behind.array(slot_of(frame), 48, 64), expected)
+
+
+def test_every_state_of_a_source_has_its_place_in_the_ring() -> None:
+    assert list(SOURCE_STATES) == [state.value for state in SourceState]
