@@ -74,6 +74,7 @@ class Plan:
     bus: BusAddress | None = None
     detectors_at: tuple[str, ...] = ()  # detection processes on other hosts
     detection_keys: str = ""
+    first_slot_bytes: int = FIRST_SLOT_BYTES  # a ring grows when a larger picture comes
 
 
 class Crew:
@@ -97,7 +98,7 @@ class Crew:
         self._interrupts, self._wake = stack.enter_context(_signals())
         self._ring_fds: list[int] = []
         for _ in range(plan.topology.lanes):
-            self._ring_fds.append(create_ring(RING_SLOTS, FIRST_SLOT_BYTES))
+            self._ring_fds.append(create_ring(RING_SLOTS, plan.first_slot_bytes))
             stack.callback(os.close, self._ring_fds[-1])
         self._rings = [FrameRing(fd, Owner.FREE) for fd in self._ring_fds]
         self._run_dir = RunDir()

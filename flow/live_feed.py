@@ -151,7 +151,7 @@ class LiveFeed:
         self._outlet.send(slot, frame)
         self._sent += 1
         ring.count(self._live.seat, sent=self._sent)
-        self._outlet.shell.stream, self._outlet.shell.frames = self.stream, picture.index
+        self._outlet.shell.stream, self._outlet.shell.frames = self.stream, 0
 
     def _stream_time(self, picture: LivePicture) -> float:
         """The picture's time since the stream began, also when that was in a process that is gone."""

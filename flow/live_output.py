@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.process import Shell
 from auflow.flow.topology import bus_name
 from auflow.stages.records import AU_INTENSITIES, Frame
+from auflow.stages.sink.paths import work_path
 from auflow.stages.statistics import RecentTally
 from auflow.transport import messages as m
 from auflow.transport.bus import BusPublisher, topic
@@ -264,8 +266,12 @@ class LiveOutput:
 
 
 def _stamped(pattern: str) -> str:
-    """A path with the moment in it at which what it names is begun."""
-    return pattern.replace("{start}", datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
+    """A path with the moment in it at which what it names is begun, and a number where that second has one already."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (pattern.replace("{start}", f"{stamp}-{number}" if number else stamp) for number in itertools.count())
+    if "{start}" not in pattern:
+        return pattern
+    return next(name for name in names if not Path(name).exists() and not work_path(Path(name)).exists())
 
 
 def _counts(tally: Tally) -> dict[str, int]:

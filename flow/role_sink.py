@@ -81,11 +81,12 @@ class SinkRole(WorkerRole):
         self.shell.stream = ready.stream
         self.shell.note(ready.stream, ready.index)
         frame = Frame(ready.index, ready.timestamp_s, ring.array(slot, ready.height_px, ready.width_px))
-        self._outputs[ready.stream].add(record, frame)
+        output = self._outputs[ready.stream]
+        output.add(record, frame)
         ring.hand_over(slot, Owner.FREE)
         self._released.send(encode(m.Released(slot.number, slot.generation)))
         self._receiver.done()
-        self.shell.frames += 1
+        self.shell.frames = self.shell.frames + 1 if isinstance(output, FileOutput) else 0
         self.shell.progress += 1
 
     def _finish(self, end: m.StreamEnd) -> None:

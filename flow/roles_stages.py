@@ -113,7 +113,8 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         ring.hand_over(slot, self.next_owner)
         self._sender.send(out)
         self._receiver.done()
-        self.shell.frames = ready.index
+        # A file's end takes longer the longer it is; a live stream has none that does.
+        self.shell.frames = ready.index if self._jobs[ready.stream].live is None else 0
         self.shell.progress += 1
 
     @abstractmethod

@@ -144,11 +144,17 @@ class Fleet:
         self.draining = True
         actions: list[Action] = []
         for lane in self.lanes:
-            if lane.ready:
+            if lane.ready and lane.live:
                 actions.append(Send(lane.decoder, m.Drain()))
             for stream in [self._by_number(number) for number in lane.streams]:
-                if not lane.ready or stream.state == "waiting":  # the others are finished first
-                    actions += self._close(stream, "interrupted", "", at_s)
+                is_decoded = lane.busy != stream.number and stream.state != "waiting"
+                if not lane.ready or stream.state == "waiting" or (not lane.live and not is_decoded):
+                    # A recording keeps its checkpoint. The others are finished first.
+                    actions += self._close(stream, "interrupted", "goes on at the next start", at_s)
+            if not lane.live and lane.ready and not self._stopping:
+                # Its decoder knows of no end but the file's.
+                cause = Down(lane.name, Role.DECODE, f"{lane.name} was drained")
+                actions += self._react(self.groups.restart(lane.name, cause, at_s), at_s)
         return [*actions, *self._stop_when_over(at_s)]
 
     def stop(self, at_s: float) -> list[Action]:
@@ -204,7 +210,8 @@ class Fleet:
                 case Up():
                     pass
                 case Down():
-                    actions += self._down(reaction, at_s)
+                    # The end of the nursery is that of every group, and told once.
+                    actions += [action for action in self._down(reaction, at_s) if action not in actions]
                 case Lost():
                     actions += self._lost(reaction, at_s)
                 case _:

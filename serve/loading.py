@@ -192,11 +192,11 @@ def _folder(written: str | None, where: str, base: Path, faults: Faults) -> Path
 def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Path, faults: Faults) -> WorkersConfig:
     live = sum(stream.policy == "live" for stream in streams)
     files = len(streams) - live
-    # A service without streams is one that gets them by `auflow ctl add`: cameras, most likely.
-    wanted = max(live, 0 if files else 1)
-    resolved = {"live_lanes": min(max(1, available_cpus() // 2), wanted), "file_lanes": min(files, 1)} | given
+    # One of each kind at least, for what `auflow ctl add` brings: it is started when the first stream comes.
+    resolved = {"live_lanes": min(max(1, available_cpus() // 2), max(live, 1)), "file_lanes": 1} | given
     lanes = resolved["live_lanes"] + resolved["file_lanes"]
-    resolved.setdefault("detectors", max(1, -(-lanes // _LANES_PER_DETECTOR)))
+    used = (resolved["live_lanes"] if live else 0) + (resolved["file_lanes"] if files else 0)
+    resolved.setdefault("detectors", max(1, -(-used // _LANES_PER_DETECTOR)))
     keys_dir = _folder(given.get("keys_dir"), "workers.keys_dir", base, faults)
     at = [_detector_at(address, base, keys_dir, faults) for address in resolved.get("detectors_at", ())]
     own = {"keys_dir": str(keys_dir or ""), "detectors_at": tuple(dict.fromkeys(at))}

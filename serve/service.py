@@ -112,6 +112,7 @@ class Service:
                 bus,
                 detectors_at=workers.detectors_at,
                 detection_keys=workers.keys_dir,
+                first_slot_bytes=1,  # of lanes that may never be started
             )
             self.crew = Crew(plan, self.fleet, LogReporter(), nursery, stack)
             self._stack = stack.pop_all()

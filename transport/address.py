@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from auflow.errors import UsageError
 
-__all__ = ["DEFAULT_ADDRESS", "Address", "check_address", "read_address"]
+__all__ = ["DEFAULT_ADDRESS", "Address", "check_address", "read_address", "remove_socket"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:8718"  # of the live bus
 
@@ -77,3 +78,9 @@ def check_address(text: str, keys: object | None) -> None:
         f"{text}: expected keys for an address beyond this machine, got none. Make them with `auflow keys new DIR` "
         "and give DIR (a listener: its folder DIR/clients/NAME), or use 127.0.0.1"
     )
+
+
+def remove_socket(address: str) -> None:
+    """Remove the file of an ipc:// socket that was bound here and is closed; ZeroMQ leaves it."""
+    if address.startswith("ipc:///"):
+        Path(address.removeprefix("ipc://")).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import zmq
 
-from auflow.transport.address import check_address, read_address
+from auflow.transport.address import check_address, read_address, remove_socket
 from auflow.transport.curve import Gatekeeper
 from auflow.transport.faults import TransportError
 from auflow.transport.link import bind
@@ -225,3 +225,4 @@ class BusForwarder:
         """Close the sockets; the gate is its owner's."""
         self._inner.close()
         self._outer.close()
+        remove_socket(self.address)

@@ -15,7 +15,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from auflow.transport.address import check_address, read_address
+from auflow.transport.address import check_address, read_address, remove_socket
 from auflow.transport.codec import decode, encode
 from auflow.transport.curve import Gatekeeper
 from auflow.transport.faults import MessageError, TransportError
@@ -157,6 +157,7 @@ class RemoteDetectServer:
     def close(self) -> None:
         """Close the socket; the gate is its owner's."""
         self.socket.close()
+        remove_socket(self.address)
 
 
 def _refuse_to_steal(address: str) -> None:

@@ -315,3 +315,10 @@ def test_the_pixels_are_those_of_the_picture(lane: Lane) -> None:
 
 def test_every_state_of_a_source_has_its_place_in_the_ring() -> None:
     assert list(SOURCE_STATES) == [state.value for state in SourceState]
+
+
+def test_the_patience_with_a_live_stream_does_not_grow_with_it(lane: Lane) -> None:
+    feed = lane.feed()
+    lane.reader.put()
+    assert feed.work()
+    assert lane.shell.frames == 0  # of a file it is how far it is, for the end of which more time is allowed

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from auflow.errors import OutputError
-from auflow.flow import stagekit
+from auflow.flow import live_output, stagekit
 from auflow.flow.job import StreamJob
 from auflow.stages.records import AuTable
 from auflow.stages.sink.live import LiveSink
@@ -243,3 +243,11 @@ def test_results_that_no_one_wants_are_not_made(tmp_path: Path) -> None:
     assert (out.ring.tally(0).done, out.ring.tally(0).published) == (1, 0)
     assert len(out.shell.of(m.StreamProgress)) == 1
     out.close()
+
+
+def test_two_files_that_begin_in_the_same_second_have_two_names(tmp_path: Path) -> None:
+    pattern = str(tmp_path / "door-{start}.csv")
+    first = live_output._stamped(pattern)
+    Path(first).touch()
+    assert live_output._stamped(pattern) != first
+    assert live_output._stamped("door.csv") == "door.csv"

@@ -214,7 +214,8 @@ def test_a_picture_that_lies_about_its_size_takes_no_memory(tmp_path: Path) -> N
     """900 bytes made OpenCV fill 5 GB, and a side beyond its own bound was a cv2.error."""
     lying_jpeg(tmp_path / "lie.jpg")
     code = (
-        "import sys; from pathlib import Path; from auflow.errors import InputError; from auflow.stages.decode import open_source\n"
+        "import sys; from pathlib import Path; from auflow.errors import InputError\n"
+        "from auflow.stages.decode import open_source\n"
         "try: open_source(sys.argv[1])\nexcept InputError as error: print(error)\n"
         "lines = Path('/proc/self/status').read_text().splitlines()\n"
         "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"

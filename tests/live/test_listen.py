@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgpack
@@ -31,7 +32,11 @@ class Process:
 
     def __init__(self, *command: str) -> None:
         # Unbuffered: `select` must see all that was not read yet.
-        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        # The tests may run behind a shell that lets its background jobs ignore Ctrl-C.
+        hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        self.popen = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, preexec_fn=hear
+        )
 
     def ended(self) -> tuple[int, bytes, str]:
         """Exit code, output and errors, once it has ended."""

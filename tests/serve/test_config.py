@@ -40,7 +40,7 @@ def test_a_camera_needs_its_source_only() -> None:
     assert door.live is not None
     assert (door.live.url, door.live.rtsp_transport) == ("rtsp://10.0.0.7/1", "tcp")
     assert config.state_dir == Path("/state")
-    assert (config.workers.live_lanes, config.workers.file_lanes, config.workers.detectors) == (1, 0, 1)
+    assert (config.workers.live_lanes, config.workers.file_lanes, config.workers.detectors) == (1, 1, 1)
     assert (config.http.address, config.bus.address) == ("127.0.0.1:8717", "tcp://127.0.0.1:8718")
 
 
@@ -86,12 +86,12 @@ def test_paths_of_outputs_are_absolute_and_filled_in() -> None:
 @pytest.mark.parametrize(
     ("cpus", "streams", "lanes"),
     [
-        (8, {"live": 2, "file": 0}, (2, 0, 1)),
-        (8, {"live": 9, "file": 0}, (4, 0, 1)),
+        (8, {"live": 2, "file": 0}, (2, 1, 1)),
+        (8, {"live": 9, "file": 0}, (4, 1, 1)),
         (1, {"live": 3, "file": 2}, (1, 1, 1)),
         (32, {"live": 30, "file": 1}, (16, 1, 5)),
-        (8, {"live": 0, "file": 3}, (0, 1, 1)),
-        (8, {"live": 0, "file": 0}, (1, 0, 1)),
+        (8, {"live": 0, "file": 3}, (1, 1, 1)),
+        (8, {"live": 0, "file": 0}, (1, 1, 1)),
     ],
 )
 def test_lanes_follow_from_cpus_and_streams(
@@ -133,7 +133,7 @@ def test_detection_on_other_hosts() -> None:
         ("workers = 3", "workers: expected a table, got 3"),
         ("[workers]\nlive_lane = 1", "workers.live_lane: no such key; did you mean live_lanes?"),
         ("[workers]\nlive_lanes = true", "workers.live_lanes: expected a whole number from 0 to 256, got true"),
-        ("[workers]\nlive_lanes = 0", "workers: expected at least one lane"),
+        ("[workers]\nlive_lanes = 0\nfile_lanes = 0", "workers: expected at least one lane"),
         ("[workers]\ndetectors_at = 'tcp://127.0.0.1:1'", "workers.detectors_at: expected a list of addresses such as"),
         ("[workers]\ndetectors_at = [7]", "workers.detectors_at: expected text in quotes"),
         ("[workers]\ndetectors_at = ['10.0.0.9']", "workers.detectors_at: '10.0.0.9': expected tcp://HOST:PORT or ipc"),

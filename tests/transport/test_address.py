@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from auflow.errors import UsageError
-from auflow.transport.address import DEFAULT_ADDRESS, check_address, read_address
+from auflow.transport.address import DEFAULT_ADDRESS, check_address, read_address, remove_socket
 from auflow.transport.faults import TransportError
 from auflow.transport.link import DealerLink, RouterLink, new_context
 
@@ -80,3 +82,13 @@ def test_a_path_that_is_too_long_leaves_nothing_open() -> None:
         with pytest.raises(TransportError, match=r"File name too long|is longer than"):
             kind(context, f"ipc:///{'x' * 200}")
     context.term()
+
+
+def test_only_the_file_of_an_ipc_socket_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "bus"
+    path.touch()
+    remove_socket("tcp://127.0.0.1:1")
+    assert path.exists()
+    for _ in range(2):
+        remove_socket(f"ipc://{path}")
+        assert not path.exists()

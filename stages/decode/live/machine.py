@@ -129,7 +129,10 @@ class SourceMachine:
         if kind is Happened.PAUSE:
             return [] if self.state is SourceState.PAUSED else self._leave(SourceState.PAUSED, "on request")
         if kind in (Happened.START, Happened.RESUME):
-            return self._connect("") if self.state is SourceState.PAUSED else []
+            if self.state is not SourceState.PAUSED:
+                return []
+            self._failures = 0  # whoever asks for it knows that something has changed
+            return self._connect("")
         if kind is Happened.TIMER:
             return self._timer(event.at_s)
         if self.state not in CONNECTED:
