@@ -89,6 +89,7 @@ class LiveFeed:
         if picture is not None:
             self._send(picture)
         elif self._reader.state is SourceState.STOPPED and not self._reader.counts.waiting and self._held is None:
+            self._tell_events()  # it may have stopped since the last look: the reason is wanted
             self.end(error=None if self._before.decoded + self._reader.counts.decoded else self._reason)
         if now >= self._checkpoint_s:
             self._checkpoint_s = now + self._live.checkpoint_s

@@ -322,3 +322,13 @@ def test_the_patience_with_a_live_stream_does_not_grow_with_it(lane: Lane) -> No
     lane.reader.put()
     assert feed.work()
     assert lane.shell.frames == 0  # of a file it is how far it is, for the end of which more time is allowed
+
+
+def test_a_source_that_stops_between_two_looks_is_refused_with_its_reason(lane: Lane) -> None:
+    feed = lane.feed()
+    lane.reader.tell(SourceState.STOPPED, "no such file")
+    lane.reader.state = SourceState.STOPPED
+    told, early = lane.reader.events, [[]]
+    lane.reader.events = lambda: early.pop() if early else told()  # type: ignore[method-assign]
+    feed.work()
+    assert lane.shell.of(m.StreamRefused) == [m.StreamRefused("decode-0", 0, "no such file")]
