@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from auflow.errors import AuflowError, InputError, StageError
+from auflow.errors import AuflowError, StageError
 from auflow.flow.deaths import Deaths
 from auflow.flow.events import Action, Event, Exited, Interrupted, NurseryEnded, Send, Tick, Warn
 from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
@@ -142,24 +142,19 @@ class Supervisor:
             actions += self._streams.lane_has_fallen(lane, at_s)
         elif down.stream in self._streams:
             self._streams[down.stream].restarts += 1
-        return [*actions, *self._blame(down, where, at_s), *self._stop_when_over(at_s)]
+        return [*actions, *self._blame(down, at_s), *self._stop_when_over(at_s)]
 
-    def _blame(self, down: Down, where: str, at_s: float) -> list[Action]:
+    def _blame(self, down: Down, at_s: float) -> list[Action]:
         """Count deaths at a frame; the second one is laid at the frame's door."""
-        if down.stream not in self._streams or self._streams[down.stream].over or not self._deaths.is_enough(down):
+        if down.stream not in self._streams or self._streams[down.stream].over:
             return []
         stream = self._streams[down.stream]
-        if down.frame < 1:
-            error: AuflowError = StageError(f"{down.cause} again and again{where}; this input is given up")
-            return self._streams.give_up([down.stream], at_s, error=error)
-        if down.role is Role.DECODE:
-            error = InputError(
-                f"{stream.job.name}: frame {down.frame} ended the decoder twice; the file is damaged there: "
-                f"re-encode it, or cut it before that frame"
-            )
-            return self._streams.give_up([down.stream], at_s, error=error)
-        quarantined = (*stream.job.quarantined, down.frame)
-        stream.job = dataclasses.replace(stream.job, quarantined=quarantined, resume=True)
+        verdict = self._deaths.verdict(down, stream.job)
+        if verdict is None:
+            return []
+        if isinstance(verdict, AuflowError):
+            return self._streams.give_up([down.stream], at_s, error=verdict)
+        stream.job = verdict
         self._groups.forgive(down.group, 2)  # however many bad frames there are, each costs its own restarts only
         lane = self._streams.lane_with(down.stream)
         if down.role is not Role.DETECT or lane is None:

@@ -245,7 +245,6 @@ class Fleet:
     def _down(self, down: Down, at_s: float) -> list[Action]:
         actions: list[Action] = [Warn(f"{down.cause}; it is started again")]
         lane = next((lane for lane in self.lanes if lane.name == down.group), None)
-        second = self._deaths.is_enough(down)
         culprit = next((stream for stream in self.streams.values() if stream.number == down.stream), None)
         if lane is not None:
             lane.ready, lane.busy = False, None
@@ -260,7 +259,7 @@ class Fleet:
         if culprit is not None and not culprit.over:
             if culprit.live:
                 actions += self._blame(culprit, down, at_s)
-            elif second:
+            else:
                 actions += self._quarantine(culprit, down, at_s)
         return [*actions, *self._stop_when_over(at_s)]
 
@@ -275,13 +274,13 @@ class Fleet:
         return self._close(stream, "failed", text, at_s)
 
     def _quarantine(self, stream: Stream, down: Down, at_s: float) -> list[Action]:
-        if down.frame < 1:
-            return self._close(stream, "failed", f"{down.cause} again and again", at_s)
-        if down.role is Role.DECODE:
-            return self._close(
-                stream, "failed", f"frame {down.frame} ended the decoder twice; re-encode the file", at_s
-            )
-        stream.job = dataclasses.replace(stream.job, quarantined=(*stream.job.quarantined, down.frame), resume=True)
+        verdict = self._deaths.verdict(down, stream.job)
+        if verdict is None:
+            return []
+        if isinstance(verdict, AuflowError):
+            return self._close(stream, "failed", str(verdict), at_s)
+        stream.job = verdict
+        self.groups.forgive(down.group, 2)  # however many bad frames there are, each costs its own restarts only
         if down.role is not Role.DETECT:
             return []
         name = self.lanes[stream.lane].name
