@@ -150,9 +150,18 @@ class FileFeed:
         # A pipe cannot be read from there again, an encoder of video cannot be gone on with.
         if not job.once and not job.settings.overlay and now - self._last_checkpoint_s > rest_s:
             self._last_checkpoint_s = now
-            self._outlet.edge.snapshot(m.Snapshot(self.stream, self._sent, b"", b""))
+            self._snapshot()
 
-    def end(self, *, interrupted: bool = False, error: str | None = None) -> None:
+    def _snapshot(self) -> None:
+        self._outlet.edge.snapshot(m.Snapshot(self.stream, self._sent, b"", b""))
+
+    def drain(self) -> None:
+        """Read no more: the end of what is done, or, of a job that is kept, the place to go on from."""
+        if self._job.keep and self.started:
+            self._snapshot()
+        self.end(interrupted=True, kept=self._job.keep)
+
+    def end(self, *, interrupted: bool = False, kept: bool = False, error: str | None = None) -> None:
         """Send the end of the stream; before it has begun, tell the orchestrator only."""
         shell, self.ended = self._outlet.shell, True
         if not self.started:
@@ -166,6 +175,7 @@ class FileFeed:
             failed=self._failed,
             corrupt=self._source.corrupt_frames,
             interrupted=interrupted,
+            kept=kept,
             last=True,
             error=error,
             table=None,

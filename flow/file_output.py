@@ -74,7 +74,9 @@ class FileOutput:
             self._error = InputError(end.error)
         if end.failed != self._failed:
             raise TransportError(f"{self._shell.name}: expected {end.failed} failed frames, got {self._failed}")
-        if self._error is None and (end.sent > 0 or not end.interrupted):
+        if end.kept:
+            self.suspend()
+        elif self._error is None and (end.sent > 0 or not end.interrupted):
             if end.table is None:
                 raise TransportError(f"{self._shell.name}: expected the table of the offline pass, got none")
             with self._output_may_fail():

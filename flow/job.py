@@ -35,6 +35,7 @@ class StreamJob:
     settings: StageSettings
     models_root: str
     checkpoint_s: float = 1.0  # at least so long between two checkpoints of a file
+    keep: bool = False  # when it is drained its checkpoint stays, for the next start to go on from
     once: bool = False  # a pipe: what was read of it is gone, so there is nothing to go on from
     resume: bool = False  # go on from the checkpoint, if there is one that fits
     quarantined: tuple[int, ...] = ()  # frames that no stage may look at

@@ -200,6 +200,10 @@ class LiveFeed:
             self._reading = True
             self._reader.start()
 
+    def drain(self) -> None:
+        """Read no more."""
+        self.end(interrupted=True)
+
     def end(self, *, interrupted: bool = False, error: str | None = None) -> None:
         """The last segment is over."""
         self._reader.stop(0.0)
@@ -229,6 +233,7 @@ class LiveFeed:
             failed=0,
             corrupt=self._reader.counts.corrupt,
             interrupted=interrupted,
+            kept=False,
             last=last,
             error=error,
             table=None,

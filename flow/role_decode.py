@@ -77,7 +77,7 @@ class DecodeRole(WorkerRole):
         elif isinstance(order, m.Drain):
             for feed in self._feeds.values():
                 if not feed.ended:
-                    feed.end(interrupted=True)
+                    feed.drain()
         elif (feed_of := self._feeds.get(order.stream)) is None or feed_of.ended:
             return  # the order crossed the end of the stream
         elif isinstance(order, m.Pause):

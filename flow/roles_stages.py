@@ -252,7 +252,7 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
 
     def finish(self, stage: Any, job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
         """Add the table of the offline pass."""
-        if end.error is not None or (end.interrupted and end.sent == 0) or not job.settings.keep_series:
+        if end.error is not None or end.kept or (end.interrupted and end.sent == 0) or not job.settings.keep_series:
             return end
         end = dataclasses.replace(end, table=stage.finish())
         if not end.last:

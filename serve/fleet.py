@@ -22,6 +22,7 @@ from auflow.transport.ring import Tally
 
 __all__ = ["Fleet"]
 
+_LATER = "goes on at the next start"
 _BUDGET = 8  # restarts of a lane, where any number is allowed
 
 
@@ -144,17 +145,11 @@ class Fleet:
         self.draining = True
         actions: list[Action] = []
         for lane in self.lanes:
-            if lane.ready and lane.live:
+            if lane.ready:
                 actions.append(Send(lane.decoder, m.Drain()))
             for stream in [self._by_number(number) for number in lane.streams]:
-                is_decoded = lane.busy != stream.number and stream.state != "waiting"
-                if not lane.ready or stream.state == "waiting" or (not lane.live and not is_decoded):
-                    # A recording keeps its checkpoint. The others are finished first.
-                    actions += self._close(stream, "interrupted", "goes on at the next start", at_s)
-            if not lane.live and lane.ready and not self._stopping:
-                # Its decoder knows of no end but the file's.
-                cause = Down(lane.name, Role.DECODE, f"{lane.name} was drained")
-                actions += self._react(self.groups.restart(lane.name, cause, at_s), at_s)
+                if not lane.ready or stream.state == "waiting":  # the others are finished first
+                    actions += self._close(stream, "interrupted", _LATER, at_s)
         return [*actions, *self._stop_when_over(at_s)]
 
     def stop(self, at_s: float) -> list[Action]:
@@ -349,7 +344,8 @@ class Fleet:
             return actions
         ended = "removed" if stream.removed else "ended" if stream.live else "interrupted"
         state = "failed" if event.error else ended if event.interrupted else "finished"
-        return [*actions, *self._close(stream, state, event.error or "", at_s)]
+        reason = event.error or (_LATER if state == "interrupted" else "")
+        return [*actions, *self._close(stream, state, reason, at_s)]
 
     def _close(self, stream: Stream, state: str, reason: str, at_s: float) -> list[Action]:
         stream.change(state, reason, at_s)

@@ -243,6 +243,7 @@ class Service:
             settings=stream.settings,
             models_root=str(self._config.models_root),
             resume=True,
+            keep=live is None,
             live=live,
         )
 

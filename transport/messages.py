@@ -124,6 +124,7 @@ class StreamEnd:
     failed: int  # of those sent, none of the stages worked on
     corrupt: int  # pictures that the decoder could not decode
     interrupted: bool
+    kept: bool  # interrupted, and to be gone on with: no file is written, the checkpoint stays
     last: bool  # False: a further segment follows
     error: str | None  # what ended the input early; nothing of it is kept
     table: AuTable | None  # from the AU stage on

@@ -220,6 +220,7 @@ def end_of(frames: int, **more: Any) -> m.StreamEnd:
         failed=0,
         corrupt=0,
         interrupted=False,
+        kept=False,
         last=True,
         error=None,
         table=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auflow.errors import ModelError, UsageError
-from auflow.flow.events import Kill, Tell, Tick, Warn
+from auflow.flow.events import Tell, Tick, Warn
 from auflow.flow.groups import Phase
 from auflow.tests.serve.fleet_tools import INFO, Driver, assigned, forked, job_sent, orders
 from auflow.transport import messages as m
@@ -197,32 +197,10 @@ def test_a_file_that_only_has_to_be_written_is_neither_cut_short_by_a_drain_nor_
     assert driver.state("a") == "ending"
     driver.add("c", live=False)
     driver.stop()
-    assert {name: driver.state(name) for name in "abc"} == {"a": "ending", "b": "interrupted", "c": "interrupted"}
+    assert {name: driver.state(name) for name in "abc"} == {"a": "ending", "b": "running", "c": "interrupted"}
+    assert Tell("a: 10 frames written to out.csv") in driver.written("a")
+    assert ("sink-0", m.Exit()) in orders(driver.written("b", interrupted=True, output=None))
     assert driver.fleet.streams["b"].reason == "goes on at the next start"
-    actions = driver.written("a")
-    assert Tell("a: 10 frames written to out.csv") in actions
-    assert ("sink-0", m.Exit()) in orders(actions)
-
-
-def test_a_stop_leaves_a_recording_its_checkpoint() -> None:
-    driver = Driver(live=1, file=1)
-    driver.add("cam")
-    driver.add("tape", live=False)
-    driver.lane_up(0)
-    driver.lane_up(1)
-    told = orders(driver.stop())
-    assert ("decode-0", m.Drain()) in told
-    assert "decode-1" not in [worker for worker, _ in told]  # a drained file would end as a part, and begin anew
-    assert driver.state("tape") == "interrupted"
-
-
-def test_a_drain_takes_a_recording_out_of_its_lane() -> None:
-    driver = Driver(live=0, file=1)
-    driver.add("tape", live=False)
-    driver.lane_up()
-    actions = driver.drain()
-    assert driver.state("tape") == "interrupted"
-    assert [action.worker for action in actions if isinstance(action, Kill)] == ["decode-0", "sink-0", "au-0", "clnf-0"]
 
 
 def test_a_file_whose_output_fails_is_skipped() -> None:

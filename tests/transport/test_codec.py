@@ -41,7 +41,7 @@ FIT = FaceFit(
 )
 AU = AuFrame(41, 0, RNG.normal(size=17), np.zeros(18))
 TABLE = AuTable(RNG.normal(size=(5, 17)), np.ones((5, 18)))
-END = m.StreamEnd(3, 5, 7, 2, 1, 2, False, True, None, TABLE)
+END = m.StreamEnd(3, 5, 7, 2, 1, 2, False, False, True, None, TABLE)
 STATE = m.StreamState(40, b"clnf\0", b"", b"sink", b"tally")
 START = m.StreamStart(3, INFO, '{"name": "a"}', 0, None)
 WRITTEN = m.StreamWritten(

@@ -114,7 +114,7 @@ def frame(index: int, stream: int = 0) -> m.FrameReady:
 
 
 def end(frames: int, stream: int = 0) -> m.StreamEnd:
-    return m.StreamEnd(stream, frames, frames, 0, 0, 0, False, True, None, None)
+    return m.StreamEnd(stream, frames, frames, 0, 0, 0, False, False, True, None, None)
 
 
 def marker(frames: int, stream: int = 0) -> m.Snapshot:
