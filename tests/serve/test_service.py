@@ -110,6 +110,20 @@ def test_files_are_lossless_and_done_one_after_the_other_beside_a_live_stream_wi
         assert max(message["age_s"] for message in bus.of("door", "result")) < 0.3 + 5.0
 
 
+def test_a_recording_that_a_stop_interrupts_goes_on_where_it_was(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = place.config({"tape": place.file("tape", frames=60)})
+    monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.05")
+    with place.serve(config) as running:
+        running.until(lambda: running.stream("tape")["frames"]["done"] >= 10)
+    assert sorted(entry.name for entry in place.root.glob("*.csv")) == []  # no part of it stands in for the whole
+    monkeypatch.delenv("AUFLOW_FAKE_DELAY_S")
+    with place.serve(config) as running:
+        running.until(lambda: running.stream("tape")["state"] == "finished")
+        assert running.stream("tape")["frames"]["done"] == 60
+        assert read_rows(place.root / "tape.csv") == list(range(1, 61))
+    assert list(place.root.glob(".tape*")) == []
+
+
 def test_segments(place: Place) -> None:
     table = place.camera() | {"csv": str(place.root / "{name}-{start}.csv"), "rotate_s": 1.1}
     config = place.config({"door": table})
