@@ -23,7 +23,7 @@ from auflow.flow.topology import Role, Worker, birth_order, group_name
 from auflow.transport import messages as m
 from auflow.transport.faults import PeerGoneError
 
-__all__ = ["Down", "Groups", "Limits", "Lost", "Member", "Outcome", "Phase", "Up"]
+__all__ = ["Down", "Groups", "Limits", "Lost", "Member", "Outcome", "Phase", "Reaction", "Up"]
 
 
 @dataclass(frozen=True, slots=True)

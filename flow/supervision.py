@@ -18,8 +18,9 @@ from enum import Enum, auto
 from auflow.errors import AuflowError, StageError
 from auflow.flow.deaths import Deaths
 from auflow.flow.events import Action, Event, Exited, Interrupted, NurseryEnded, Send, Tick, Warn
-from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
+from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Reaction
 from auflow.flow.job import StreamJob
+from auflow.flow.outcomes import taken_in
 from auflow.flow.streams import Streams
 from auflow.flow.topology import Role, Topology, Worker
 from auflow.report import StreamSummary
@@ -106,21 +107,8 @@ class Supervisor:
 
     # Workers
 
-    def _react(self, reactions: Sequence[object], at_s: float) -> list[Action]:
-        """Actions go on to the shell; what became of a group is taken in here."""
-        actions: list[Action] = []
-        for reaction in reactions:
-            match reaction:
-                case Up():
-                    pass
-                case Down():
-                    # The end of the nursery is that of every group, and told once.
-                    actions += [action for action in self._down(reaction, at_s) if action not in actions]
-                case Lost():
-                    actions += self._lost(reaction, at_s)
-                case _:
-                    actions.append(reaction)  # type: ignore[arg-type]
-        return actions
+    def _react(self, reactions: Sequence[Reaction], at_s: float) -> list[Action]:
+        return taken_in(reactions, lambda down: self._down(down, at_s), lambda lost: self._lost(lost, at_s))
 
     def _ready(self, event: m.Ready, at_s: float) -> list[Action]:
         if self._groups.incarnation(event.worker) == 0:

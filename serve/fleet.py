@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from auflow.errors import AuflowError, StageError, UsageError
 from auflow.flow.deaths import Deaths
 from auflow.flow.events import Action, Event, Exited, Interrupted, NurseryEnded, Send, Tell, Tick, Warn
-from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Up
+from auflow.flow.groups import Down, Groups, Limits, Lost, Phase, Reaction
 from auflow.flow.job import StreamJob
+from auflow.flow.outcomes import taken_in
 from auflow.flow.topology import Role, Topology
 from auflow.serve.streams import Lane, Stream, StreamEvent, place_for
 from auflow.transport import messages as m
@@ -198,20 +199,8 @@ class Fleet:
         self.groups.heard(event.worker, at_s)
         return self._stream_event(event, at_s)
 
-    def _react(self, reactions: Sequence[object], at_s: float) -> list[Action]:
-        actions: list[Action] = []
-        for reaction in reactions:
-            match reaction:
-                case Up():
-                    pass
-                case Down():
-                    # The end of the nursery is that of every group, and told once.
-                    actions += [action for action in self._down(reaction, at_s) if action not in actions]
-                case Lost():
-                    actions += self._lost(reaction, at_s)
-                case _:
-                    actions.append(reaction)  # type: ignore[arg-type]
-        return actions
+    def _react(self, reactions: Sequence[Reaction], at_s: float) -> list[Action]:
+        return taken_in(reactions, lambda down: self._down(down, at_s), lambda lost: self._lost(lost, at_s))
 
     def _ready(self, event: m.Ready, at_s: float) -> list[Action]:
         worker = self.groups.member(event.worker).worker

@@ -32,6 +32,7 @@ __all__ = [
     "memory_links",
     "new_context",
     "open_socket",
+    "suit_tcp",
 ]
 
 LINGER_MS = 500  # a last message gets this long to leave a closing process
@@ -143,7 +144,7 @@ class RouterLink:
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
         if address.scheme == "tcp":
-            _suit_tcp(self.socket, address)
+            suit_tcp(self.socket, address)
         if self._gate is not None:
             self._gate.secure(self.socket)
         bind(self.socket, endpoint)
@@ -245,7 +246,7 @@ class DealerLink:
         self.socket = open_socket(context, zmq.DEALER)
         self.socket.setsockopt(zmq.IDENTITY, (identity or secrets.token_hex(8)).encode())
         if address.scheme == "tcp":
-            _suit_tcp(self.socket, address)
+            suit_tcp(self.socket, address)
             self.socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
             self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
             self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -302,7 +303,8 @@ class DealerLink:
         self.socket.close()
 
 
-def _suit_tcp(socket: zmq.Socket[bytes], address: Address) -> None:
+def suit_tcp(socket: zmq.Socket[bytes], address: Address) -> None:
+    """Let go of who says nothing, and bound what waits; before the socket binds or connects."""
     socket.setsockopt(zmq.IPV6, int(address.ipv6))
     socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5_000)  # who connects and says nothing is let go

@@ -20,7 +20,7 @@ from auflow.transport.codec import decode, encode
 from auflow.transport.curve import Gatekeeper
 from auflow.transport.faults import MessageError, TransportError
 from auflow.transport.keys import ClientKeys
-from auflow.transport.link import DealerLink, bind, open_socket
+from auflow.transport.link import DealerLink, bind, open_socket, suit_tcp
 from auflow.transport.messages import Boxes, DetectRequest
 from auflow.transport.refusals import Refusals
 from auflow.transport.service import DetectClient
@@ -35,7 +35,6 @@ _MAX_BOXES_BYTES = 1 << 20
 _WAITING_REQUESTS = 2
 _WAITING_ANSWERS = 16  # of each client: then it does not read them
 _KEPT_ANSWERS = 1024  # the last one of so many clients
-_HEARTBEAT_MS, _SILENCE_MS = 2_000, 10_000
 _LOOK_AFTER_S = 5.0
 
 
@@ -72,15 +71,12 @@ class RemoteDetectServer:
         if where.scheme == "ipc":
             _refuse_to_steal(address)
         self.socket = open_socket(context, zmq.ROUTER)
+        suit_tcp(self.socket, where)
         for option, value in (
             (zmq.ROUTER_HANDOVER, 1),
             (zmq.MAXMSGSIZE, MAX_PICTURE_BYTES),  # of each part
             (zmq.RCVHWM, _WAITING_REQUESTS),
             (zmq.SNDHWM, _WAITING_ANSWERS),
-            (zmq.HANDSHAKE_IVL, 5_000),
-            (zmq.HEARTBEAT_IVL, _HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS),
-            (zmq.IPV6, int(where.ipv6)),
         ):
             self.socket.setsockopt(option, value)
         if self._gate is not None:
