@@ -38,8 +38,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.0167, 0.025, 0.0333, 0.05, 0.0667, 0.1,
 ITERATIONS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 100.0, 150.0, 200.0, 500.0)
 STAGES = ("decode", "detect", "clnf", "au", "sink")
 STATES = (
-    "waiting", "connecting", "running", "streaming", "stalled", "backing_off", "paused", "restarting", "ending", "stopped",
-    "ended", "finished", "failed",
+    "waiting", "connecting", "running", "streaming", "stalled", "backing_off", "paused", "restarting", "ending",
+    "stopped", "ended", "interrupted", "removed", "finished", "failed",
 )  # fmt: skip
 
 # Told by each worker
