@@ -102,7 +102,8 @@ def _watch(place: Path, process: subprocess.Popen[bytes], given: argparse.Namesp
     deadline_s = time.monotonic() + START_S
     while not _all_stream(place):
         if process.poll() is not None or time.monotonic() > deadline_s:
-            raise SystemExit("live_cameras: the service did not get all cameras to stream; its log was in its folder")
+            log = (place.parent / "log").read_text()[-2000:]
+            raise SystemExit(f"live_cameras: the service did not get all cameras to stream; its log:\n{log}")
         time.sleep(0.5)
     time.sleep(2 * given.cameras / given.fps + 5.0)  # caches warm, first detections over
     samples = [_sample(place, process.pid)]

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5, help="each is once with metrics and once without")
     parser.add_argument("--scrape-every", type=float, default=5.0, metavar="S", help="seconds between two scrapes")
-    parser.add_argument("--port", type=int, default=18717)
+    parser.add_argument("--port", type=int, default=28717)
     parser.set_defaults(minutes=0.5)
     given = parser.parse_args(argv)
     print_ = sys.stdout.write
