@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 import auflow
 from auflow import metrics
-from auflow.metrics import Kind, Metric
+from auflow.telemetry.families import family_of
 
 __all__ = ["OwnMetrics", "families"]
 
@@ -51,8 +51,7 @@ class OwnMetrics(Collector):
 
     def collect(self) -> Iterable[Family]:
         """For the registry."""
-        build = _family(metrics.BUILD_INFO)
-        _add(build, metrics.BUILD_INFO, (auflow.__version__, self._models), 1)
+        build = family_of(metrics.BUILD_INFO, [((auflow.__version__, self._models), 1)])
         return [build, *families(self._status, self._at_s)]
 
 
@@ -64,10 +63,10 @@ def families(status: Mapping[str, Any], at_s: float) -> list[Family]:
     if "state" in bus:
         groups.append({"name": "bus-0", "state": bus["state"], "restarts": bus.get("restarts", 0)})
     return [
-        _of(metrics.READY, [((), status.get("state") == "ready")]),
-        _of(metrics.GROUP_UP, [((group["name"],), group["state"] == "running") for group in groups]),
-        _of(metrics.RESTARTS, [((group["name"],), group["restarts"]) for group in groups]),
-        _of(metrics.BUS_PUBLISHED, [((), bus.get("published", 0))]),
+        family_of(metrics.READY, [((), status.get("state") == "ready")]),
+        family_of(metrics.GROUP_UP, [((group["name"],), group["state"] == "running") for group in groups]),
+        family_of(metrics.RESTARTS, [((group["name"],), group["restarts"]) for group in groups]),
+        family_of(metrics.BUS_PUBLISHED, [((), bus.get("published", 0))]),
         *_of_streams(streams, at_s),
     ]
 
@@ -83,26 +82,10 @@ def _of_streams(streams: Sequence[Mapping[str, Any]], at_s: float) -> list[Famil
         ((stream["name"], reason), count) for stream in streams for reason, count in stream["frames"]["dropped"].items()
     ]
     return [
-        _of(metrics.STREAM_UP, [((stream["name"],), stream["state"] in _UP_STATES) for stream in streams]),
-        _of(metrics.STREAM_STATE, states),
-        _of(metrics.LAST_FRAME, last),
-        *(_of(metric, [((s["name"],), s["frames"][key]) for s in streams]) for metric, key in _OF_FRAMES),
-        _of(metrics.FRAMES_DROPPED, dropped),
-        *(_of(metric, [((s["name"],), s[key]) for s in streams]) for metric, key in _COUNTS),
+        family_of(metrics.STREAM_UP, [((stream["name"],), stream["state"] in _UP_STATES) for stream in streams]),
+        family_of(metrics.STREAM_STATE, states),
+        family_of(metrics.LAST_FRAME, last),
+        *(family_of(metric, [((s["name"],), s["frames"][key]) for s in streams]) for metric, key in _OF_FRAMES),
+        family_of(metrics.FRAMES_DROPPED, dropped),
+        *(family_of(metric, [((s["name"],), s[key]) for s in streams]) for metric, key in _COUNTS),
     ]
-
-
-def _of(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
-    family = _family(metric)
-    for labels, value in samples:
-        _add(family, metric, labels, value)
-    return family
-
-
-def _family(metric: Metric) -> Family:
-    assert metric.kind in (Kind.COUNTER, Kind.GAUGE)
-    return Family(metric.name.removesuffix("_total"), metric.meaning, str(metric.kind))
-
-
-def _add(family: Family, metric: Metric, labels: tuple[str, ...], value: float) -> None:
-    family.add_sample(metric.name, dict(zip(metric.labels, labels, strict=True)), float(value))

@@ -36,6 +36,7 @@ class Watch:
         models = store.digest(config.models_root) if asked.metrics else ""
         self.asked = Telemetry(asked.metrics, models, asked.trace_every, asked.trace_endpoint)
         self._ports = ports
+        self._warned = ""
         self._own: OwnMetrics | None = None
         self._targets: Targets | None = None
         if asked.metrics:
@@ -68,8 +69,11 @@ class Watch:
         self._own.update(status)
         try:
             self._targets.tell(self._ports(), status["http"]["address"])
+            self._warned = ""
         except OutputError as error:
-            _log.warning("%s", error)
+            if str(error) != self._warned:  # it is tried again each time
+                self._warned = str(error)
+                _log.warning("%s", self._warned)
 
     def close(self) -> None:
         """The workers are gone, and Prometheus need not ask them."""

@@ -24,6 +24,7 @@ import auflow
 from auflow import metrics
 from auflow.metrics import Metric
 from auflow.stages.records import AU_INTENSITIES, AuFrame, FaceFit
+from auflow.telemetry.families import family_of
 
 __all__ = ["Meter"]
 
@@ -134,9 +135,7 @@ class _Count(Collector):
         self._metric, self._read = metric, read
 
     def collect(self) -> Iterable[Family]:
-        family = Family(self._metric.name.removesuffix("_total"), self._metric.meaning, "counter")
-        family.add_sample(self._metric.name, {}, self._read())
-        return [family]
+        return [family_of(self._metric, [((), self._read())])]
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class Targets:
         Raises
         ------
         OutputError
-            It cannot be written; it is tried again at the next change.
+            It cannot be written; the next call tries again.
         """
         # The service as a whole is the instance: a worker that is started again has another port.
         instance = orchestrator or platform.node()
@@ -56,7 +56,6 @@ class Targets:
             entries.insert(0, {**own, "labels": {**own["labels"], "__metrics_path__": OWN_PATH}})
         if entries == self._written:
             return False
-        self._written = entries
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +66,9 @@ class Targets:
                 temporary.unlink(missing_ok=True)
             raise OutputError(
                 f"{self._path}: Prometheus' targets cannot be written: {error.strerror}; "
-                "free some space or choose another place with metrics.targets"
+                "free some space or choose another place with telemetry.targets"
             ) from error
+        self._written = entries
         return True
 
     def withdraw(self) -> None:
