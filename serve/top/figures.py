@@ -15,7 +15,7 @@ Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name, its
 Samples: TypeAlias = dict[Key, float]
 
 _COUNTED = ("_bucket", "_sum", "_count", "_total")
-_BARS, _BARS_ASCII = "▁▂▃▄▅▆▇█", "_.:-=+*#"
+_BARS, _BARS_ASCII = "▁▂▃▄▅▆▇", "_.:-=+#"  # none is as high as a line: those of two lines would touch
 
 
 def parse(text: str, names: Iterable[str]) -> dict[str, Samples]:

@@ -100,16 +100,15 @@ def _body(view: View, screen: Screen, width: int, height: int) -> tuple[list[Tex
     parts[0] = [titles, *rows[first : first + room]]
     parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
     lines: list[Text] = []
-    for part in parts:
-        lines += [Text()] * gaps if part else []
-        lines += part
+    for part, gap in zip(parts, gaps, strict=True):
+        lines += [*([Text()] * gap), *part]
     foot = f"{_KEYS}   sorted: {screen.sort}"
     if room < count:
         foot += f"   streams {first + 1}-{first + room} of {count}: arrows scroll"
     return lines, room, foot
 
 
-def shares(wanted: Sequence[int], height: int) -> tuple[list[int], int]:
+def shares(wanted: Sequence[int], height: int) -> tuple[list[int], list[int]]:
     """How many lines each of streams, stages, processes and warnings gets, and how many blank ones are before each.
 
     Parameters
@@ -117,17 +116,17 @@ def shares(wanted: Sequence[int], height: int) -> tuple[list[int], int]:
     wanted : lines of each with its title
     height : lines in all
     """
-    streams, stages, groups, warnings = wanted
-    sizes = [streams, stages, groups, warnings]
-    gaps = 1
+    sizes = list(wanted)
     # Given up in this order until it fits: part, and what it keeps.
-    for part, least in ((3, 3), (None, 0), (2, 4), (0, 4), (3, 2), (2, 0), (3, 0), (1, 0), (0, 2)):
-        over = sum(sizes) + gaps * sum(size > 0 for size in sizes) - height
+    for part, least in ((3, 3), (2, 4), (0, 4), (3, 2), (2, 0), (3, 0), (1, 0), (0, 2), (0, 1), (0, 0)):
+        over = sum(sizes) - height
         if over <= 0:
             break
-        if part is None:
-            gaps = 0
-        else:
-            sizes[part] = max(min(least, sizes[part]), sizes[part] - over)
-            sizes[part] = 0 if sizes[part] == 1 and part > 1 else sizes[part]
+        sizes[part] = max(min(least, sizes[part]), sizes[part] - over)
+        if sizes[part] == 1 and wanted[part] > 1:
+            sizes[part] = 0  # a title alone says nothing
+    gaps, spare = [0, 0, 0, 0], max(0, height - sum(sizes))
+    for part in (1, 2, 3, 0):
+        if sizes[part] and spare:
+            gaps[part], spare = 1, spare - 1
     return sizes, gaps

@@ -30,7 +30,7 @@ class Column:
 
 
 def grid(columns: Iterable[Column], width: int) -> list[Text]:
-    """The line of titles and those of the cells, none longer than `width`."""
+    """The line of titles and those of the cells, none longer than `width`. Columns that are empty are left out."""
     gap = 2 if width >= _WIDE else 1
     shown = _fitting(list(columns), width, gap)
     titles = [_aligned(Text(column.title, "bold"), column) for column in shown]
@@ -40,7 +40,7 @@ def grid(columns: Iterable[Column], width: int) -> list[Text]:
 
 
 def _fitting(columns: list[Column], width: int, gap: int) -> list[Column]:
-    kept = list(columns)
+    kept = [column for column in columns if column.rank == 0 or any(cell.plain for cell in column.cells)]
     while len(kept) > 1 and sum(column.width + gap for column in kept) - gap > width:
         worst = max(kept, key=lambda column: (column.rank, kept.index(column)))
         if worst.rank == 0:

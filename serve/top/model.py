@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,12 @@ from auflow import metrics
 from auflow.metrics import STAGES
 from auflow.serve.top.figures import Growth, Histogram, Samples, grown, growth
 from auflow.serve.top.looks import CPU, MEMORY, Look
+from auflow.serve.top.noticed import UP, Noticed, Warned
 from auflow.telemetry.targets import ORCHESTRATOR
 
-__all__ = ["UP", "Counts", "Group", "Head", "History", "Stage", "Stream", "View", "Warned", "total"]
+__all__ = ["Counts", "Group", "Head", "History", "Stage", "Stream", "View", "total"]
 
-UP = ("streaming", "running")  # states of a stream that gives pictures
-_WELL = (*UP, "ready", "finished", "ended", "stopped", "removed", "paused", "starting", "connecting", "waiting", "-")
 _BARS = 24  # looks that a sparkline shows
-_MOST_WARNINGS = 100
-_NUMBER = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +92,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """What went wrong, and when it was noticed."""
-
-    unix_s: float
-    who: str
-    text: str  # of the last time
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """All that is shown."""
 
@@ -127,8 +113,7 @@ class History:
         self._before: Look | None = None  # the last with a status
         self._told: dict[str, tuple[float, Samples]] = {}  # by worker: when it told its metrics last
         self._trends: dict[str, tuple[deque[float | None], deque[float | None]]] = {}
-        self._last_said: dict[str, str] = {}
-        self._warnings: dict[tuple[str, str], Warned] = {}  # by who, and the text without its numbers; oldest first
+        self._noticed = Noticed()
         self._gone_since_s: float | None = None
 
     def take(self, look: Look) -> View:
@@ -138,12 +123,12 @@ class History:
         self._gone_since_s = None
         if self._before is not None and _uptime(look) < _uptime(self._before):
             self._forget()
-            self._warn(look.unix_s, "service", "was started again")
+            self._noticed.add(look.unix_s, "service", "was started again")
         before = self._before
         told = self._growths(look)
         streams = [self._stream(stream, look, told) for stream in _list(look.status, "streams")]
         groups = _groups(look, before, told)
-        self._watch(look)
+        self._noticed.watch(look.unix_s, look.status, _all_groups(look.status))
         self._before = look
         return View(
             _head(look.status, streams, groups),
@@ -151,16 +136,16 @@ class History:
             tuple(_stage(name, told) for name in STAGES) if look.metrics else (),
             look.metrics_fault,
             tuple(groups),
-            self._newest_first(),
+            self._noticed.newest_first(),
             look.at_s - before.at_s if before is not None else None,
         )
 
     def _gone(self, look: Look) -> View:
         if self._gone_since_s is None:
             self._gone_since_s = look.at_s
-            self._warn(look.unix_s, "service", look.fault)
+            self._noticed.add(look.unix_s, "service", look.fault)
         gone_s = look.at_s - self._gone_since_s
-        return View(warnings=self._newest_first(), gone=look.fault, gone_s=gone_s)
+        return View(warnings=self._noticed.newest_first(), gone=look.fault, gone_s=gone_s)
 
     def _forget(self) -> None:
         self._before = None
@@ -208,35 +193,6 @@ class History:
             tuple(trend),
             tuple(medians),
         )
-
-    def _watch(self, look: Look) -> None:
-        assert look.status is not None
-        for stream in _list(look.status, "streams"):
-            name, state = str(stream.get("name", "-")), str(stream.get("state", "-"))
-            self._said(look.unix_s, name, "" if state in _WELL else _state_of(state, stream.get("reason")))
-            self._said(look.unix_s, name, str(stream.get("last_warning") or ""), "warning")
-        for group in _all_groups(look.status):
-            name, state = str(group.get("name", "-")), str(group.get("state", "-"))
-            self._said(look.unix_s, name, "" if state in _WELL else _state_of(state, ""))
-        if malformed := look.status.get("dropped_messages"):
-            self._said(look.unix_s, "service", f"{malformed} messages between processes were malformed and dropped")
-
-    def _said(self, unix_s: float, who: str, text: str, what: str = "state") -> None:
-        """Remember a warning, unless it is the last of its kind."""
-        if self._last_said.get(f"{who} {what}") != text:
-            self._last_said[f"{who} {what}"] = text
-            if text:
-                self._warn(unix_s, who, text)
-
-    def _warn(self, unix_s: float, who: str, text: str) -> None:
-        kind = who, _NUMBER.sub("#", text)
-        known = self._warnings.pop(kind, None)
-        self._warnings[kind] = Warned(unix_s, who, text, known.times + 1 if known else 1)
-        while len(self._warnings) > _MOST_WARNINGS:
-            del self._warnings[next(iter(self._warnings))]
-
-    def _newest_first(self) -> tuple[Warned, ...]:
-        return tuple(reversed(self._warnings.values()))
 
 
 def total(values: Sequence[float | None]) -> float | None:
@@ -308,7 +264,7 @@ def _groups(look: Look, before: Look | None, growths: Mapping[str, Growth]) -> l
     told = [_group(group, old, seconds, growths) for group in _all_groups(look.status)]
     if ORCHESTRATOR in growths:
         cpu, memory_mb = _of_process(growths[ORCHESTRATOR])
-        told.append(Group(ORCHESTRATOR, "running", None, cpu, memory_mb, None, None, ()))
+        told.append(Group("service", "running", None, cpu, memory_mb, None, None, ()))
     return told
 
 
@@ -377,11 +333,6 @@ def _head(status: Mapping[str, Any], streams: Sequence[Stream], groups: Sequence
 def _uptime(look: Look) -> float:
     uptime_s = (look.status or {}).get("uptime_s")
     return uptime_s if isinstance(uptime_s, (int, float)) else math.inf
-
-
-def _state_of(state: str, reason: object) -> str:
-    words = state.replace("_", " ")
-    return f"{words}: {reason}" if reason else words
 
 
 def _list(item: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:

@@ -12,7 +12,8 @@ from auflow.metrics import STAGES
 from auflow.serve.table import COLOURS, duration
 from auflow.serve.top.figures import Histogram, sparkline
 from auflow.serve.top.grid import Column, cut, grid
-from auflow.serve.top.model import UP, Group, Stage, Stream, View, Warned
+from auflow.serve.top.model import Group, Stage, Stream, View
+from auflow.serve.top.noticed import UP, Warned
 
 __all__ = ["HELP", "SORTS", "groups_of", "head_of", "ordered", "stages_of", "streams_of", "warnings_of"]
 
@@ -22,16 +23,20 @@ _BAR = 10
 _AGE_S = 1.0  # an age from which on it is told in red
 
 HELP = """\
-streams   fps        results a second, since the last refresh; trend: of the last 24
-          age        from a picture's arrival to its result, ms: median / 99th percentile
-          dropped    a second: newer (a newer picture came), old (older than max_age_s), paused
-stages    work       time that a stage worked on one frame, ms: median / 99th percentile
-          wait       from the stage before until it began with a frame
-          busy       share of the time that its processes work: at 100 % it is the bottleneck
-          queue      frames that wait for it or are in its work
-          credits    frames that it may still hand to the next stage
-processes CPU %      100 is one core; free: slots of the lane's ring for pictures
-Percentiles are of the last refresh, interpolated between the edges of their histograms."""
+streams   fps      results a second; trend: of the last refreshes
+          age      from a picture's arrival to its result: median / 99th percentile
+          dropped  newer (a newer picture came), old (older than max_age_s), paused
+          reconn   connections to the source after its first
+stages    work     time that a stage worked on one frame: median / 99th percentile
+          wait     until it began, since the stage before had handed the frame over
+          busy     share of the time that it works; at 100 % it is the bottleneck
+          queue    frames that wait for it or are in its work
+          credits  frames that it may still hand to the next stage
+processes CPU %    100 is one core
+          free     slots of the lane's ring, which hold its pictures
+
+Rates and percentiles are of the time since the last refresh. Percentiles are
+interpolated between the edges of histograms; beyond 10 s they are >10,000."""
 
 SORTS: dict[str, Callable[[Stream], tuple[object, ...]]] = {
     "as configured": lambda stream: (),
@@ -91,8 +96,8 @@ def streams_of(streams: Sequence[Stream], width: int, *, plain: bool = False) ->
         _column(">faces", streams, lambda s: Text(number(s.faces)), rank=3),
         _column(">conf", streams, lambda s: Text(number(s.confidence, 2)), rank=6),
         _column(">reconn", streams, lambda s: _count(s.reconnects), rank=5),
-        _column("fps trend", streams, lambda s: _trend(s.trend, bars, "cyan", plain), rank=2, least=bars),
-        _column("age trend", streams, lambda s: _trend(s.ages, bars, "magenta", plain), rank=10, least=bars),
+        _column(">fps trend", streams, lambda s: _trend(s.trend, bars, "cyan", plain), rank=2, least=bars),
+        _column(">age trend", streams, lambda s: _trend(s.ages, bars, "magenta", plain), rank=10, least=bars),
         _column(">in", streams, lambda s: Text(number(s.counts.came)), rank=9),
         _column(">done", streams, lambda s: Text(number(s.counts.done)), rank=7),
         _column("dropped", streams, lambda s: Text(_reasons(s.counts.dropped, 0) or "0"), rank=7),
@@ -126,7 +131,7 @@ def groups_of(groups: Sequence[Group], width: int) -> list[Text]:
         _column("process", groups, lambda g: Text(g.name)),
         _column("state", groups, lambda g: _state(g.state), least=10),
         _column(">restarts", groups, lambda g: Text("-") if g.restarts is None else _count(g.restarts), rank=2),
-        _column(">ring free", groups, _ring, rank=3),
+        _column(">free", groups, _ring, rank=3),
         _column(">CPU %", groups, lambda g: Text(_hundred(g.cpu))),
         _column(">MB", groups, lambda g: Text(number(g.memory_mb)), rank=1),
         _column("CPU % of each", groups, _each),
@@ -207,7 +212,7 @@ def _busy(busy: float | None, plain: bool) -> Text:
     if busy is None:
         return Text("-")
     filled = round(_BAR * busy)
-    full, empty = ("#", ".") if plain else ("█", "░")
+    full, empty = ("#", ".") if plain else ("━", "─")
     word, colour = (" full", "red") if busy >= _FULL else (" high", "yellow") if busy >= _BUSY else ("", "green")
     return Text.assemble((full * filled, colour), (empty * (_BAR - filled), "dim"), f" {_percent(busy)}{word}")
 
