@@ -14,6 +14,7 @@ __all__ = ["Growth", "Histogram", "Key", "Samples", "grown", "growth", "parse", 
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name, its labels in order without the worker
 Samples: TypeAlias = dict[Key, float]
 
+_BORN: Key = ("process_start_time_seconds", ())
 _COUNTED = ("_bucket", "_sum", "_count", "_total")
 _BARS, _BARS_ASCII = "▁▂▃▄▅▆▇", "_.:-=+#"  # none is as high as a line: those of two lines would touch
 
@@ -103,8 +104,8 @@ class Growth:
 def growth(new: Mapping[Key, float], old: Mapping[Key, float], seconds: float) -> Growth:
     """Of all series of one process, between two looks that are `seconds` apart."""
     counters = {key: value for key, value in new.items() if key[0].endswith(_COUNTED)}
-    # One counter that has fallen tells that the process is another; a histogram's parts must not be read differently.
-    anew = any(value < old.get(key, 0.0) for key, value in counters.items())
+    # It is another process when one counter has fallen; a histogram's parts must not be read differently.
+    anew = new.get(_BORN) != old.get(_BORN) or any(value < old.get(key, 0.0) for key, value in counters.items())
     counted = {key: value if anew else grown(value, old.get(key, 0.0)) for key, value in counters.items()}
     return Growth(seconds, counted, {key: value for key, value in new.items() if key not in counters})
 

@@ -32,6 +32,7 @@ _WANTED = (
     ),
     CPU,
     MEMORY,
+    "process_start_time_seconds",
 )  # fmt: skip
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # listened on everywhere, so also here
 

@@ -23,17 +23,20 @@ _BAR = 10
 _AGE_S = 1.0  # an age from which on it is told in red
 
 HELP = """\
-streams   fps      results a second; trend: of the last refreshes
-          age      from a picture's arrival to its result: median / 99th percentile
-          dropped  newer (a newer picture came), old (older than max_age_s), paused
-          reconn   connections to the source after its first
-stages    work     time that a stage worked on one frame: median / 99th percentile
-          wait     until it began, since the stage before had handed the frame over
-          busy     share of the time that it works; at 100 % it is the bottleneck
-          queue    frames that wait for it or are in its work
-          credits  frames that it may still hand to the next stage
-processes CPU %    100 is one core
-          free     slots of the lane's ring, which hold its pictures
+streams
+  fps      results a second; trend: of the last refreshes
+  age      from a picture's arrival to its result, ms: median/99th percentile
+  dropped  newer (a newer picture came), old (older than max_age_s), paused
+  reconn   connections to the source after its first
+stages
+  work     time that it works on one frame, ms: median/99th percentile
+  wait     until it began with it, since the stage before had handed it over
+  busy     share of the time that it works; at 100 % it is the bottleneck
+  queue    frames that wait for it or are in its work
+  credits  frames that it may still hand to the next stage
+processes
+  free     slots of the lane's ring, which hold its pictures
+  CPU %    100 is one core
 
 Rates and percentiles are of the time since the last refresh. Percentiles are
 interpolated between the edges of histograms; beyond 10 s they are >10,000."""
