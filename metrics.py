@@ -130,4 +130,9 @@ FRAMES_LOST = Metric(
 RECONNECTS = Metric("auflow_reconnects_total", Kind.COUNTER, "Connections to a source after its first.", ("stream",))
 BUS_PUBLISHED = Metric("auflow_bus_messages_published_total", Kind.COUNTER, "Messages that the sinks have published.")
 
+# Told by `auflow run --metrics`
+
+INPUTS = Metric("auflow_inputs_total", Kind.COUNTER, "Inputs of a run that have ended.", ("state",))
+INPUTS_RUNNING = Metric("auflow_inputs_running", Kind.GAUGE, "Inputs of a run that are under way.")
+
 ALL: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))

@@ -29,6 +29,7 @@ class RunOptions:
     quiet: bool = False  # no progress and no summary; warnings and errors stay
     resume: bool = False  # go on where an earlier run of the same was interrupted
     checkpoint_s: float = 1.0  # how often a place to go on from is kept; more rarely in a long input
+    metrics: tuple[str, int] | None = None  # host and port where the metrics of the run are told
     summary: Path | None = None  # where the figures of the run go as JSON
     began_s: float = field(default_factory=time.monotonic, compare=False)  # monotonic; first results count from it
 

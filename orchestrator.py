@@ -10,9 +10,11 @@ from auflow.flow.job import StreamJob
 from auflow.flow.nursery import Nursery
 from auflow.flow.supervision import Limits, Supervisor
 from auflow.flow.topology import plan
+from auflow.models import store
 from auflow.options import STDIN, RunOptions, output_path
 from auflow.report import Reporter, StreamSummary
 from auflow.stages.decode.pipe import is_pipe
+from auflow.telemetry.probe import Telemetry
 
 __all__ = ["run"]
 
@@ -56,9 +58,18 @@ def run(
         nursery = stack.enter_context(nursery or Nursery(stdin=STDIN in options.inputs))
         if not options.inputs:
             return []
+        asked = Telemetry()
+        if options.metrics is not None:
+            from auflow.run_metrics import RunMetrics
+
+            asked = Telemetry(metrics=True, models=store.digest(options.models_root))
+            reporter = RunMetrics(options.metrics, asked.models, reporter, lambda: crew.metrics_ports)
+            stack.callback(reporter.close)
+            reporter.note(f"metrics at http://{reporter.address}/metrics")
         topology = plan(options)
         supervisor = Supervisor(topology, [_job(options, path) for path in options.inputs], options.began_s, limits)
-        crew = Crew(Plan(topology, options.models_root, options.settings, kit), supervisor, reporter, nursery, stack)
+        what = Plan(topology, options.models_root, options.settings, kit, telemetry=asked)
+        crew = Crew(what, supervisor, reporter, nursery, stack)
         crew.until_done()
     if supervisor.error is not None:
         raise supervisor.error

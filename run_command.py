@@ -152,6 +152,10 @@ def _add_how(run: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on after a crash: inputs that are finished are left alone, one that"
         " was interrupted goes on from its last checkpoint",
     )  # fmt: skip
+    how.add_argument(
+        "--metrics", metavar="HOST:PORT", type=_address, help="tell Prometheus metrics at http://HOST:PORT/metrics"
+        " while it runs; of this machine only, such as 127.0.0.1:8717",
+    )  # fmt: skip
     how.add_argument("--quiet", "-q", action="store_true", help="no progress and no summary; errors are still told")
 
 
@@ -174,6 +178,19 @@ def _tolerance(text: str) -> float:
     if not number >= 0:
         raise argparse.ArgumentTypeError(f"expected pixels, 0 or more, got {text!r}")
     return number
+
+
+def _address(text: str) -> tuple[str, int]:
+    from auflow.transport.address import read_address
+
+    port = text.rpartition(":")[2]
+    try:
+        where = read_address(f"tcp://{text}")
+    except UsageError:
+        where = None
+    if where is None or not where.loopback or port == "*":
+        raise argparse.ArgumentTypeError(f"expected an address of this machine, such as 127.0.0.1:8717, got {text!r}")
+    return where.host, int(port)
 
 
 def _number(text: str) -> float:
@@ -244,6 +261,8 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         raise UsageError("--resume and --inline do not go together: checkpoints are made by the separate processes")
     if parsed.resume and any(map(is_pipe, inputs)):
         raise UsageError("--resume: what came through a pipe is gone; write it to a file and run that")
+    if parsed.metrics and parsed.inline:
+        raise UsageError("--metrics and --inline do not go together: each process measures its own stage")
     settings = _settings(parsed)
     if parsed.images:
         from auflow.stages.decode import expand_pictures
@@ -263,6 +282,7 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         resume=parsed.resume,
         jobs=parsed.jobs or min(len(inputs), _available_cpus()),
         quiet=parsed.quiet,
+        metrics=parsed.metrics,
         summary=parsed.summary,
         began_s=began_s,
     )

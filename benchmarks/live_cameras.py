@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["add_arguments", "main", "measure"]
 
 EVERY_S = 10.0
 START_S = 300.0  # for the first start, which compiles the kernels
@@ -36,6 +36,18 @@ is in tests/decode. It runs in this process, so that its work is not in the figu
 def main(argv: list[str] | None = None) -> int:
     """Measure; 1 when the counts do not add up."""
     parser = argparse.ArgumentParser(description=DESCRIPTION)
+    add_arguments(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and all samples to FILE")
+    given = parser.parse_args(argv)
+    found = measure(given)
+    _show(found)
+    if given.json is not None:
+        given.json.write_text(json.dumps(found, indent=1))
+    return 0 if found["adds_up"] else 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and for how long."""
     parser.add_argument("clip", nargs="?", type=Path, default=Path(__file__).parents[1] / "demo" / "astronaut.mp4")
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--fps", type=float, default=15.0)
@@ -45,16 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--slow", type=float, default=1.0, metavar="FACTOR", help="landmarks take so many times as long"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and all samples to FILE")
-    given = parser.parse_args(argv)
-    found = _measure(given)
-    _show(found)
-    if given.json is not None:
-        given.json.write_text(json.dumps(found, indent=1))
-    return 0 if found["adds_up"] else 1
 
 
-def _measure(given: argparse.Namespace) -> dict[str, Any]:
+def measure(given: argparse.Namespace, http: str = "", telemetry: str = "metrics = false") -> dict[str, Any]:
+    """Run the service and watch it; the figures.
+
+    Parameters
+    ----------
+    http : HOST:PORT of health and metrics, "" for none
+    telemetry : the lines of [telemetry] in the configuration
+    """
     rtsp = importlib.import_module("auflow.tests.decode.rtsp_server")
     width, height = map(int, given.size.split("x"))
     clip = rtsp.encode((width, height), given.fps, 0, path=given.clip, gop=30)
@@ -62,7 +74,7 @@ def _measure(given: argparse.Namespace) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="auflow-live-")))
         server = stack.enter_context(rtsp.RtspServer(clip))
         config = folder / "serve.toml"
-        config.write_text(_toml(folder, server.url, given))
+        config.write_text(_toml(folder, server.url, given, http, telemetry))
         environ = os.environ | {"AUFLOW_BENCH_SLOW": str(given.slow)}
         kit = "auflow.benchmarks.slow_kit" if given.slow > 1 else "auflow.flow.stagekit"
         command = [sys.executable, "-c", _PROGRAM, str(config), kit]
@@ -77,12 +89,12 @@ def _measure(given: argparse.Namespace) -> dict[str, Any]:
                     process.kill()
 
 
-def _toml(folder: Path, url: str, given: argparse.Namespace) -> str:
+def _toml(folder: Path, url: str, given: argparse.Namespace, http: str, telemetry: str) -> str:
     lanes = f"workers.live_lanes = {given.lanes}\n" if given.lanes else ""
     streams = "".join(f'[stream.camera{number}]\nsource = "{url}"\n' for number in range(given.cameras))
     return (
-        f'state_dir = "{folder}/state"\ncontrol.socket = "{folder}/sock"\nhttp.address = ""\n'
-        f'bus.address = "ipc://{folder}/bus"\n{lanes}{streams}'
+        f'state_dir = "{folder}/state"\ncontrol.socket = "{folder}/sock"\nhttp.address = "{http}"\n'
+        f'bus.address = "ipc://{folder}/bus"\n{lanes}[telemetry]\n{telemetry}\n{streams}'
     )
 
 
@@ -90,7 +102,8 @@ def _watch(place: Path, process: subprocess.Popen[bytes], given: argparse.Namesp
     deadline_s = time.monotonic() + START_S
     while not _all_stream(place):
         if process.poll() is not None or time.monotonic() > deadline_s:
-            raise SystemExit("live_cameras: the service did not get all cameras to stream; its log was in its folder")
+            log = (place.parent / "log").read_text()[-2000:]
+            raise SystemExit(f"live_cameras: the service did not get all cameras to stream; its log:\n{log}")
         time.sleep(0.5)
     time.sleep(2 * given.cameras / given.fps + 5.0)  # caches warm, first detections over
     samples = [_sample(place, process.pid)]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ from auflow.flow.topology import (
 )
 from auflow.report import Reporter
 from auflow.stages.settings import StageSettings
+from auflow.telemetry.probe import Telemetry
+from auflow.transport import messages as m
 from auflow.transport.codec import encode
 from auflow.transport.edge import decode_or_drop
 from auflow.transport.link import new_context, open_socket
@@ -74,6 +76,7 @@ class Plan:
     bus: BusAddress | None = None
     detectors_at: tuple[str, ...] = ()  # detection processes on other hosts
     detection_keys: str = ""
+    telemetry: Telemetry = field(default_factory=Telemetry)
     first_slot_bytes: int = FIRST_SLOT_BYTES  # a ring grows when a larger picture comes
 
 
@@ -111,6 +114,7 @@ class Crew:
         stack.callback(lambda: self._nursery.close())
         self.refused = 0  # messages that were none
         self.pids: dict[str, int] = {}
+        self.metrics_ports: dict[str, int] = {}  # of the workers that tell metrics
 
     def until_done(self, more: Sequence[Any] = (), each_turn: Callable[[], Sequence[e.Event]] = lambda: ()) -> None:
         """Have the workers made and see them through.
@@ -165,6 +169,8 @@ class Crew:
             if not isinstance(event, e.WorkerMessage):
                 self._complain(f"expected a worker's message, got {type(event).__name__}")
             elif identity == _identity(event.worker, self._brain.incarnation(event.worker)):
+                if isinstance(event, m.Ready) and event.metrics_port:
+                    self.metrics_ports[event.worker] = event.metrics_port
                 self.handle(event)  # else it comes from one that is dead and has been replaced
 
     def _complain(self, text: str) -> None:
@@ -175,10 +181,12 @@ class Crew:
     def _take_exits(self) -> None:
         for answer in self._nursery.answers():
             if isinstance(answer, Ended):
+                self.metrics_ports.clear()
                 self.handle(e.NurseryEnded(answer.code))
                 continue
             name, code = answer.worker, answer.code
             self.pids.pop(name, None)
+            self.metrics_ports.pop(name, None)
             mark = self._mark_of(name)
             self.handle(e.Exited(name, code, mark.stream, mark.frame) if mark else e.Exited(name, code))
         self.pids |= self._nursery.born
@@ -244,6 +252,7 @@ class Crew:
             bus=self._plan.bus,
             detectors_at=self._plan.detectors_at,
             detection_keys=self._plan.detection_keys,
+            telemetry=self._plan.telemetry,
         )
         self._nursery.fork(worker.name, config.to_json(), self._rings_for(worker))
 

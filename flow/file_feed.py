@@ -10,7 +10,7 @@ from typing import Any
 
 from auflow.errors import InputError
 from auflow.flow.job import StreamJob
-from auflow.flow.outlet import Outlet, frame_of
+from auflow.flow.outlet import Outlet
 from auflow.transport import messages as m
 from auflow.transport.codec import decode
 
@@ -117,6 +117,7 @@ class FileFeed:
             return False
         outlet.shell.note(self.stream, self._sent + 1)
         pixels = outlet.ring.array(slot, info.height_px, info.width_px)
+        began_s = time.monotonic()
         try:
             got = self._source.read_into(pixels)
         except InputError:
@@ -127,7 +128,8 @@ class FileFeed:
             self.end(interrupted=self._job.once and self._is_drained())
             return True
         index, timestamp_s = got
-        frame = frame_of(self.stream, slot, index, timestamp_s, (info.height_px, info.width_px))
+        frame = outlet.frame(self.stream, slot, index, timestamp_s, (info.height_px, info.width_px))
+        outlet.shell.probe.worked("decode", began_s, frame.taken_s, trace=frame.trace)
         if frame.index in self._job.quarantined:
             self._keep_picture(frame.index, pixels)
             frame = dataclasses.replace(frame, failed=True)

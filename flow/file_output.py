@@ -27,6 +27,7 @@ class FileOutput:
     def __init__(self, shell: Shell, kit: ModuleType | Any, start: m.StreamStart, job: StreamJob) -> None:
         self._shell = shell
         self._stream = start.stream
+        self.label = job.label
         self._sink: Any = None
         self._error: AuflowError | None = None
         self._has_checkpoint = start.resume is not None

@@ -40,6 +40,7 @@ class StreamJob:
     resume: bool = False  # go on from the checkpoint, if there is one that fits
     quarantined: tuple[int, ...] = ()  # frames that no stage may look at
     live: LiveJob | None = None
+    label: str = "files"  # what the metrics call it: of few values, so a service's streams by their names, files not
 
     def to_json(self) -> str:
         """One line."""

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from auflow.flow.job import LiveJob, StreamJob
-from auflow.flow.outlet import Outlet, frame_of
+from auflow.flow.outlet import Outlet
 from auflow.stages.decode.live import SourceState
 from auflow.stages.decode.live.mailbox import LivePicture
 from auflow.stages.decode.live.reader import LiveReader
@@ -141,13 +141,18 @@ class LiveFeed:
         assert slot is not None  # there was room, and only this process takes slots
         size = picture.height_px, picture.width_px
         self._outlet.shell.note(self.stream, picture.index)
+        began_s = time.monotonic()
         picture.write_into(ring.array(slot, *size))
+        converted_s = time.monotonic() - began_s
         frame = dataclasses.replace(
-            frame_of(self.stream, slot, picture.index, self._stream_time(picture), size),
+            self._outlet.frame(self.stream, slot, picture.index, self._stream_time(picture), size),
             taken_s=picture.taken_s,
             captured_s=picture.captured_s,
             clock=str(picture.clock),
         )
+        # The decoder's own work was done in the reader's thread, and ended when the picture was there.
+        began_s = picture.taken_s - picture.decoding_s
+        self._outlet.shell.probe.worked("decode", began_s, picture.taken_s + converted_s, trace=frame.trace)
         self._count()  # first: the sink must not have done more than there was
         self._outlet.send(slot, frame)
         self._sent += 1

@@ -55,6 +55,7 @@ class LiveOutput:
         assert job.live is not None
         self._shell = shell
         self._job = job
+        self.label = job.label
         self._live: LiveJob = job.live
         self._publisher = publisher
         self.stream, self._segment = start.stream, start.segment

@@ -9,7 +9,7 @@ from auflow.transport import messages as m
 from auflow.transport.edge import EdgeSender
 from auflow.transport.ring import FrameRing, Owner, Slot
 
-__all__ = ["Outlet", "frame_of"]
+__all__ = ["Outlet"]
 
 
 class Outlet:
@@ -41,6 +41,12 @@ class Outlet:
             ring.resize(self._wanted_bytes)
         return self.edge.credit > 0 and ring.free_slots > 0
 
+    def frame(self, stream: int, slot: Slot, index: int, timestamp_s: float, size: tuple[int, int]) -> m.FrameReady:
+        """The message of a picture that lies in `slot`; `size` is (height, width). One in many is traced from here."""
+        where = (slot.number, slot.generation, *size)
+        trace = self.shell.probe.traceparent()
+        return m.FrameReady(stream, index, timestamp_s, *where, time.monotonic(), trace=trace)
+
     def send(self, slot: Slot, frame: m.FrameReady) -> None:
         """Hand a filled slot to CLNF."""
         self.ring.hand_over(slot, Owner.CLNF)
@@ -56,8 +62,3 @@ class Outlet:
         """The sink has done with a slot, which may have been taken again since: its header says so before."""
         if self._uses.get(slot.number, (0, 0))[0] == slot.generation:
             del self._uses[slot.number]
-
-
-def frame_of(stream: int, slot: Slot, index: int, timestamp_s: float, size: tuple[int, int]) -> m.FrameReady:
-    """The message of a picture that lies in `slot`; `size` is (height, width)."""
-    return m.FrameReady(stream, index, timestamp_s, slot.number, slot.generation, *size, time.monotonic())

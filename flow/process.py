@@ -18,8 +18,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import zmq
 
+from auflow import metrics
 from auflow.errors import AuflowError
 from auflow.flow.topology import CONTROL, Role, WorkerConfig
+from auflow.telemetry.probe import make_probe
 from auflow.transport import messages as m
 from auflow.transport.codec import encode
 from auflow.transport.edge import decode_or_drop
@@ -67,6 +69,8 @@ class Shell:
         self._next_beat_s = 0.0
         self._complain_from_s = 0.0
         self.refused = 0  # messages that were none
+        self.probe = make_probe(config.telemetry, self.name, self._warn)
+        self.probe.counter(metrics.MESSAGES_REFUSED, lambda: self.refused)
 
     @property
     def ring(self) -> FrameRing:
@@ -84,6 +88,14 @@ class Shell:
     def tell(self, record: object) -> None:
         """Send a message to the orchestrator."""
         self._control.send(encode(record))
+
+    def _warn(self, text: str) -> None:
+        self.tell(m.Note(self.name, -1, f"{self.name}: {text}"))
+
+    def watch_queue(self, stage: str) -> None:
+        """Have the metrics tell how many frames this role owns: those that wait for it, and the one at hand."""
+        owner = Owner[self.config.worker.role.name]
+        self.probe.gauge(metrics.QUEUE_DEPTH, lambda: self.ring.owned_by(owner), stage=stage)
 
     def note(self, stream: int, frame: int, ring: FrameRing | None = None) -> None:
         """Write into the ring what is worked on now, readable even when this process has died of it."""
@@ -161,6 +173,7 @@ class Shell:
 
     def close(self) -> None:
         """Close the line to the orchestrator and the context."""
+        self.probe.close()
         self._control.close()
         self.context.term()
 
@@ -183,7 +196,7 @@ class WorkerRole(ABC):
         if self.has_kernels:
             self.kit.ensure_kernels(config.models, config.settings)
         self.setup()
-        self.shell.tell(m.Ready(self.shell.name))
+        self.shell.tell(m.Ready(self.shell.name, self.shell.probe.listen()))
         self.connect()
         self.shell.tell(m.Connected(self.shell.name))
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from auflow import metrics
 from auflow.errors import InputError
 from auflow.flow.file_feed import FileFeed
 from auflow.flow.job import StreamJob
@@ -44,7 +45,12 @@ class DecodeRole(WorkerRole):
             self._obey_all()
 
     def setup(self) -> None:
-        """Nothing: a source is opened per input."""
+        """A source is opened per input; all that there is to say is how much room there is."""
+        probe, ring = self.shell.probe, self.shell.ring
+        self.shell.watch_queue(Role.DECODE)
+        probe.gauge(metrics.CREDITS, lambda: self._edge.credit, stage=Role.DECODE)
+        probe.gauge(metrics.RING_SLOTS, lambda: ring.slots)
+        probe.gauge(metrics.RING_SLOTS_FREE, lambda: ring.free_slots)
 
     def step(self) -> None:
         """Let every feed send one frame, or wait for a picture, an order, a slot or credit."""

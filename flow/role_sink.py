@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from auflow.flow.file_output import FileOutput
@@ -43,7 +44,8 @@ class SinkRole(WorkerRole):
         self._released.send(encode(m.Credit(1)))
 
     def setup(self) -> None:
-        """Nothing: a sink is opened per stream."""
+        """A sink is opened per stream."""
+        self.shell.watch_queue(Role.SINK)
 
     def step(self) -> None:
         """Take one message."""
@@ -82,12 +84,20 @@ class SinkRole(WorkerRole):
         self.shell.note(ready.stream, ready.index)
         frame = Frame(ready.index, ready.timestamp_s, ring.array(slot, ready.height_px, ready.width_px))
         output = self._outputs[ready.stream]
+        began_s = time.monotonic()
         output.add(record, frame)
+        self._measure(output.label, record, began_s)
         ring.hand_over(slot, Owner.FREE)
         self._released.send(encode(m.Released(slot.number, slot.generation)))
         self._receiver.done()
         self.shell.frames = self.shell.frames + 1 if isinstance(output, FileOutput) else 0
         self.shell.progress += 1
+
+    def _measure(self, label: str, record: m.AuReady, began_s: float) -> None:
+        ready, probe, ended_s = record.frame, self.shell.probe, time.monotonic()
+        probe.worked(Role.SINK, began_s, ended_s, since_s=record.sent_s, trace=ready.trace)
+        probe.result(label, ready.taken_s, ended_s, record.fits, record.aus)
+        probe.traced(label, ready.index, ready.trace, ready.taken_s, ended_s)
 
     def _finish(self, end: m.StreamEnd) -> None:
         self.shell.stream = end.stream
@@ -95,6 +105,8 @@ class SinkRole(WorkerRole):
         if end.last:
             self._tell_closed(end.stream)
         output = self._outputs.pop(end.stream)
+        if end.last:
+            self.shell.probe.ended(output.label)
         written = output.finish(end)
         self._receiver.acknowledge()  # first: the news of the last stream may end the run, and the AU worker with it
         if written is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import time
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow import metrics
 from auflow.flow.job import StreamJob
 from auflow.flow.process import BEAT_S, Shell, WorkerRole, slot_of
 from auflow.flow.topology import WINDOW, Role, edge_name
@@ -62,6 +64,8 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         """Load the models, by making the first stage."""
         settings = self.shell.config.settings
         self._idle[settings] = self.make_stage(settings)
+        self.shell.watch_queue(self.shell.config.role)
+        self.shell.probe.gauge(metrics.CREDITS, lambda: self._sender.credit, stage=self.shell.config.role)
 
     def step(self) -> None:
         """Take one message from upstream if its result can go downstream."""
@@ -109,9 +113,14 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         self.shell.stream = ready.stream
         self.shell.note(ready.stream, ready.index)
         pixels = ring.array(slot, ready.height_px, ready.width_px)
+        began_s = time.monotonic()
         out = self.work(self._stages[ready.stream], Frame(ready.index, ready.timestamp_s, pixels), record)
+        ended_s = time.monotonic()
         ring.hand_over(slot, self.next_owner)
-        self._sender.send(out)
+        self._sender.send(dataclasses.replace(out, sent_s=ended_s))
+        since_s = record.taken_s if isinstance(record, m.FrameReady) else record.sent_s
+        self.shell.probe.worked(self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace)
+        self.told(out)
         self._receiver.done()
         # A file's end takes longer the longer it is; a live stream has none that does.
         self.shell.frames = ready.index if self._jobs[ready.stream].live is None else 0
@@ -136,6 +145,9 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
     @abstractmethod
     def state_of(self, state: m.StreamState) -> bytes:
         """This stage's part of a checkpoint."""
+
+    def told(self, out: OutT) -> None:
+        """Tell the metrics what came of a frame, besides how long it took."""
 
     def finish(self, _stage: Any, _job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
         """The end to pass on."""
@@ -172,6 +184,10 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
             return m.FitReady(record, self._no_face(frame, self._jobs[record.stream].settings))
         return m.FitReady(record, stage.process(frame, self._detector(record, frame.bgr)))
 
+    def told(self, out: m.FitReady) -> None:
+        """How the fits converged."""
+        self.shell.probe.fitted(out.fits)
+
     @staticmethod
     def _no_face(frame: Frame, settings: StageSettings) -> tuple[FaceFit, ...]:
         # A stream of one face has a row for each frame.
@@ -189,9 +205,10 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         request = m.DetectRequest(self.shell.config.number, frame)
 
         def detect() -> NDArray[np.float32]:
-            self._detection.ask(request, bgr)
+            asked = dataclasses.replace(request, asked_s=time.monotonic())
+            self._detection.ask(asked, bgr)
             # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
-            while (answer := self._detection.receive(request)) is None:
+            while (answer := self._detection.receive(asked)) is None:
                 self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
             return answer.boxes
 
@@ -288,6 +305,7 @@ class DetectRole(WorkerRole):
         frame, ring = request.frame, self.shell.ring_of(request.lane)
         slot = slot_of(frame)
         self.shell.note(frame.stream, frame.index, ring)
+        began_s = time.monotonic()
         try:
             boxes = self._detector.detect(ring.array(slot, frame.height_px, frame.width_px, owner=Owner.CLNF))
             ring.check(slot, Owner.CLNF)
@@ -295,6 +313,8 @@ class DetectRole(WorkerRole):
             self.shell.complain(str(error))  # the lane was started anew meanwhile: nobody waits for this answer
         else:
             self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
+            ended_s = time.monotonic()
+            self.shell.probe.worked("detect", began_s, ended_s, since_s=request.asked_s, trace=frame.trace)
         self.shell.note(-1, -1, ring)
         self.shell.progress += 1
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from auflow.flow.job import settings_from, with_tuples
 from auflow.options import RunOptions
 from auflow.stages.settings import StageSettings
+from auflow.telemetry.probe import Telemetry
 
 __all__ = [
     "CONTROL",
@@ -146,6 +147,7 @@ class WorkerConfig:
     detectors_at: tuple[str, ...] = ()  # addresses of detection processes on other hosts, which are asked instead
     detection_keys: str = ""  # folder of our keys for them
     bus: BusAddress | None = None  # where live results go, None where there is no bus
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def to_json(self) -> str:
         """One line."""
@@ -156,7 +158,11 @@ class WorkerConfig:
         """Back from `to_json`."""
         fields = json.loads(text)
         settings, bus = settings_from(fields.pop("settings")), fields.pop("bus")
-        return cls(**with_tuples(fields), settings=settings, bus=None if bus is None else BusAddress(**bus))
+        return cls(
+            **with_tuples({**fields, "telemetry": Telemetry(**fields["telemetry"])}),
+            settings=settings,
+            bus=None if bus is None else BusAddress(**bus),
+        )
 
     @property
     def worker(self) -> Worker:

@@ -38,6 +38,7 @@ __all__ = [
     "ServeConfig",
     "ServiceConfig",
     "StreamConfig",
+    "TelemetryConfig",
     "Transport",
     "WorkersConfig",
 ]
@@ -224,7 +225,7 @@ class ControlConfig:
 class HttpConfig:
     """Health over HTTP."""
 
-    address: str = key("127.0.0.1:8717", text, '`HOST:PORT` of `/healthz`, `/readyz`, `/status`; `""`: off')
+    address: str = key("127.0.0.1:8717", text, '`HOST:PORT` of `/healthz`, `/readyz`, `/status`, `/metrics`; `""`: off')
     allow_remote: bool = key(False, flag, "allow an address that other machines can reach; there is no password")
 
 
@@ -234,6 +235,27 @@ class BusConfig:
 
     address: str = key("tcp://127.0.0.1:8718", text, '`tcp://HOST:PORT` or `ipc://PATH` of the live bus; `""`: off')
     keys_dir: str = key("", text, "folder of `auflow keys`; beyond loopback the bus is refused without")
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """What the processes measure of themselves."""
+
+    metrics: bool = key(
+        True, flag, "Prometheus metrics: of all at `/metrics` of `http.address`, of each process at a free port of "
+        "this machine",
+    )  # fmt: skip
+    targets: str = key(
+        "", text, "path of the file that tells Prometheus where each process answers (`file_sd`)",
+        shown_as="`prometheus/targets.json` in `state_dir`",
+    )  # fmt: skip
+    trace_every: int = key(
+        0, whole(0, 1_000_000_000), "one frame of so many is told to OpenTelemetry, with a span for each stage; 0: none"
+    )
+    trace_endpoint: str = key(
+        "", text, "address of the collector of traces, such as `http://127.0.0.1:4318` (OTLP over HTTP)",
+        shown_as="as OpenTelemetry's environment variables say",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +300,7 @@ class ServeConfig:
     control_socket: Path
     http: HttpConfig
     bus: BusConfig
+    telemetry: TelemetryConfig
     limits: LimitsConfig
     streams: tuple[StreamConfig, ...]  # in the order of the file
 

@@ -25,6 +25,7 @@ def describe(config: ServeConfig) -> str:
         "control": {"socket": str(config.control_socket)},
         "http": asdict(config.http),
         "bus": asdict(config.bus),
+        "telemetry": asdict(config.telemetry),
         "limits": asdict(config.limits),
     }
     lines = list(_pairs(top))

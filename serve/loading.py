@@ -19,6 +19,7 @@ from auflow.serve.config import (
     ServeConfig,
     ServiceConfig,
     StreamConfig,
+    TelemetryConfig,
     WorkersConfig,
 )
 from auflow.serve.keys import Faults, Unfit, read_section, shown
@@ -33,6 +34,7 @@ SECTIONS: dict[str, type] = {
     "control": ControlConfig,
     "http": HttpConfig,
     "bus": BusConfig,
+    "telemetry": TelemetryConfig,
     "limits": LimitsConfig,
 }
 _STREAM = "stream"
@@ -95,6 +97,7 @@ def parse_config(
     workers = _workers(given["workers"], streams, base, faults)
     state_dir = _folder(service.get("state_dir"), "state_dir", base, faults) or default_state_dir(environ)
     models_root = _folder(service.get("models_dir"), "models_dir", base, faults) or _models_root()
+    telemetry = _telemetry(TelemetryConfig(**given["telemetry"]), state_dir.absolute(), base, faults)
     faults.raise_any(title)
     return ServeConfig(
         state_dir=state_dir.absolute(),
@@ -103,6 +106,7 @@ def parse_config(
         control_socket=socket,
         http=http,
         bus=bus,
+        telemetry=telemetry,
         limits=LimitsConfig(**given["limits"]),
         streams=streams,
     )
@@ -140,6 +144,14 @@ def _http(http: HttpConfig, faults: Faults) -> HttpConfig:
             "anybody who reaches it can read the state; allow_remote = true permits that",
         )
     return http
+
+
+def _telemetry(telemetry: TelemetryConfig, state_dir: Path, base: Path, faults: Faults) -> TelemetryConfig:
+    targets = _folder(telemetry.targets, "telemetry.targets", base, faults) or state_dir / "prometheus" / "targets.json"
+    endpoint = telemetry.trace_endpoint
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        faults.add("telemetry.trace_endpoint", f"expected http://HOST:PORT or https://HOST:PORT, got {shown(endpoint)}")
+    return replace(telemetry, targets=str(targets))
 
 
 def _bus(bus: BusConfig, base: Path, faults: Faults) -> BusConfig:

@@ -29,6 +29,7 @@ from auflow.serve.keys import Faults
 from auflow.serve.notify import Notifier
 from auflow.serve.status import status_of
 from auflow.serve.stream_config import check_outputs
+from auflow.serve.watch import Watch
 from auflow.stages.records import SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink.finished import is_finished
@@ -96,7 +97,9 @@ class Service:
         with ExitStack() as stack:
             self._control = ControlServer(config.control_socket)
             stack.callback(self._control.close)
-            self._health = HealthServer(config.http.address) if config.http.address else None
+            self._watch = Watch(config, lambda: self.crew.metrics_ports)
+            stack.callback(self._watch.close)
+            self._health = HealthServer(config.http.address, self._watch.pages) if config.http.address else None
             if self._health is not None:
                 stack.callback(self._health.close)
             self._notifier = Notifier()
@@ -112,6 +115,7 @@ class Service:
                 bus,
                 detectors_at=workers.detectors_at,
                 detection_keys=workers.keys_dir,
+                telemetry=self._watch.asked,
                 first_slot_bytes=1,  # of lanes that may never be started
             )
             self.crew = Crew(plan, self.fleet, LogReporter(), nursery, stack)
@@ -155,6 +159,7 @@ class Service:
 
     def _tell_health(self) -> None:
         status = self._status(memory=False)
+        self._watch.update(status)
         if self._health is not None:
             self._health.update(status)
         told = f"{status['state']}, {len(status['streams'])} streams"
@@ -175,7 +180,16 @@ class Service:
 
     def _status(self, *, memory: bool) -> dict[str, Any]:
         uptime_s = time.monotonic() - self._began_s
-        return status_of(self.fleet, self.crew, self._config, uptime_s, self._was_ready, memory=memory)
+        address = self._health.address if self._health is not None else ""
+        return status_of(
+            self.fleet,
+            self.crew,
+            self._config,
+            uptime_s,
+            self._was_ready,
+            http_address=address,
+            memory=memory,
+        )
 
     def add(self, stream: StreamConfig) -> None:
         """Begin another stream."""
@@ -245,6 +259,7 @@ class Service:
             resume=True,
             keep=live is None,
             live=live,
+            label=stream.name,
         )
 
 

@@ -29,7 +29,14 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def status_of(
-    fleet: Fleet, crew: Crew, config: ServeConfig, uptime_s: float, was_ready: bool, *, memory: bool = True
+    fleet: Fleet,
+    crew: Crew,
+    config: ServeConfig,
+    uptime_s: float,
+    was_ready: bool,
+    *,
+    http_address: str = "",
+    memory: bool = True,
 ) -> dict[str, Any]:
     """The whole status.
 
@@ -37,6 +44,7 @@ def status_of(
     ----------
     uptime_s : of the service
     was_ready : it was ready once: whatever is not up now has fallen
+    http_address : HOST:PORT of health and metrics, "" for none
     memory : look up the memory of each process, which takes the system a millisecond or more
     """
     groups = {name: workers for name, workers in fleet.topology.groups().items() if name in fleet.groups}
@@ -53,8 +61,9 @@ def status_of(
         "bus": {
             "address": config.bus.address,
             "published": fleet.published_before + sum(tally.published for tally in tallies.values()),
-            **({"state": told["bus-0"]["state"]} if "bus-0" in told else {}),
+            **({name: told["bus-0"][name] for name in ("state", "restarts")} if "bus-0" in told else {}),
         },
+        "http": {"address": http_address},
         "dropped_messages": crew.refused,
     }
 

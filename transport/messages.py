@@ -84,6 +84,7 @@ class FrameReady:
     captured_s: float = 0.0  # seconds since 1970 of a live picture
     clock: str = "file"  # what `captured_s` rests on: "rtcp", "arrival"; "file" where it means nothing
     failed: bool = False  # has ended a worker twice: no stage may look at it, its row says that there is no face
+    trace: str = ""  # W3C traceparent of a frame that is traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class FitReady:
 
     frame: FrameReady
     fits: tuple[FaceFit, ...]
+    sent_s: float = 0.0  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class AuReady:
     frame: FrameReady
     fits: tuple[FaceFit, ...]
     aus: tuple[AuFrame, ...]
+    sent_s: float = 0.0  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ class DetectRequest:
 
     lane: int
     frame: FrameReady
+    asked_s: float = 0.0  # monotonic, of this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class Ready:
     """The worker can work."""
 
     worker: str
+    metrics_port: int = 0  # of 127.0.0.1, where it tells its metrics; 0: nowhere
 
 
 @dataclass(frozen=True, slots=True)

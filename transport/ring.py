@@ -229,7 +229,11 @@ class FrameRing:
     @property
     def free_slots(self) -> int:
         """How many slots nobody owns."""
-        return int(np.count_nonzero(self._owners == Owner.FREE))
+        return self.owned_by(Owner.FREE)
+
+    def owned_by(self, owner: Owner) -> int:
+        """How many slots are in the hands of a role."""
+        return int(np.count_nonzero(self._owners == owner))
 
     def resize(self, slot_bytes: int) -> None:
         """Make room for frames of `slot_bytes`; does nothing when they fit. DECODE only, while every slot is free.

@@ -21,7 +21,7 @@ def picture(index: int, taken_s: float = 0.0, size: tuple[int, int] = (8, 6), tu
         plane.update(bytes(plane.buffer_size))
     frame.time_base = Fraction(1, 90_000)
     width, height = size[::-1] if turn in (90, 270) else size
-    return LivePicture(index, 0.0, 0.0, "arrival", taken_s, width, height, frame, turn, VideoReformatter())
+    return LivePicture(index, 0.0, 0.0, "arrival", taken_s, 0.0, width, height, frame, turn, VideoReformatter())
 
 
 def test_the_newest_wins_and_is_given_once() -> None:

@@ -19,6 +19,7 @@ from auflow.flow.outlet import Outlet
 from auflow.stages.decode.live import LiveSpec
 from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
+from auflow.telemetry.probe import Probe
 from auflow.tests.serve.live_kit import FakeReader
 from auflow.transport import messages as m
 from auflow.transport.edge import EdgeReceiver, EdgeSender
@@ -46,6 +47,7 @@ class FakeShell:
         self.told: list[Any] = []
         self.stream = self.frames = self.progress = 0
         self.config = SimpleNamespace(bus=None)
+        self.probe = Probe()
 
     def tell(self, record: object) -> None:
         self.told.append(record)

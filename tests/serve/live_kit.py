@@ -71,6 +71,7 @@ class FakePicture:
     timestamp_s: float = 0.0
     captured_s: float = 0.0
     clock: ClockSource = "arrival"
+    decoding_s: float = 0.0
 
     def write_into(self, out: NDArray[np.uint8]) -> None:
         """The pixels."""

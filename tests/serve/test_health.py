@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from auflow.errors import UsageError
-from auflow.serve import health
 from auflow.serve.health import HealthServer, not_ready
+from auflow.telemetry import http
 
 from .conftest import STATUS
 
@@ -138,7 +138,7 @@ def test_nonsense_is_answered_and_forgotten(server: HealthServer) -> None:
 
 
 def test_slow_clients_are_ended(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_WHOLE_S", 0.2)
+    monkeypatch.setattr(http, "WHOLE_S", 0.2)
     with raw(server, b"GET /healthz HT") as slow:
         assert slow.recv(100) == b""  # within the time-out of this socket
     assert server.refused >= 1

@@ -34,8 +34,8 @@ def request(height: int = 6, width: int = 8, index: int = 1) -> bytes:
 
 def retold(**changes: Any) -> bytes:
     """A request with other values in its envelope or among its fields."""
-    version, tag, (lane, frame) = msgpack.unpackb(request())
-    values = {"version": version, "tag": tag, "fields": [lane, frame]} | changes
+    version, tag, fields = msgpack.unpackb(request())
+    values = {"version": version, "tag": tag, "fields": fields} | changes
     return bytes(msgpack.packb([values["version"], values["tag"], values["fields"]]))
 
 

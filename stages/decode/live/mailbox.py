@@ -42,6 +42,7 @@ class LivePicture:
     captured_s: float  # unix time
     clock: ClockSource  # where captured_s comes from
     taken_s: float  # monotonic time of arrival, decoded
+    decoding_s: float  # how long the decoder took for it
     width_px: int  # rotation applied
     height_px: int
     _frame: VideoFrame

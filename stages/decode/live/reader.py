@@ -247,6 +247,7 @@ class LiveReader:
             captured_s=stamp.captured_s,
             clock=stamp.clock,
             taken_s=decoded.arrived_s,
+            decoding_s=decoded.decoding_s,
             width_px=width,
             height_px=height,
             _frame=frame,

@@ -37,6 +37,7 @@ class Decoded:
     frame: VideoFrame
     pts_s: float | None
     arrived_s: float  # monotonic
+    decoding_s: float = 0.0
 
 
 class Listener(Protocol):
@@ -115,7 +116,10 @@ class Session:
         began_s, first_s, count = time.monotonic(), None, 0
         for packet in self._packets(opened):
             self._reference(packet, opened.time_base)
-            for frame in self._decode(packet):
+            began_decoding_s = time.monotonic()
+            frames = self._decode(packet)
+            decoding_s = (time.monotonic() - began_decoding_s) / max(1, len(frames))
+            for frame in frames:
                 pts_s = float(frame.pts * opened.time_base) if opened.timed and frame.pts is not None else None
                 if self._spec.kind == "file" and pts_s is not None:
                     first_s = pts_s if first_s is None else first_s
@@ -123,7 +127,7 @@ class Session:
                 if self._stop.is_set():
                     return False
                 count += 1
-                self._listener.picture(self, Decoded(frame, pts_s, time.monotonic()))
+                self._listener.picture(self, Decoded(frame, pts_s, time.monotonic(), decoding_s))
         return count > 0
 
     def _packets(self, opened: Opened) -> Iterator[Packet[VideoStream]]:

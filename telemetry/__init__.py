@@ -1,0 +1,1 @@
+"""How the processes are watched: what each measures, where it is asked, how that is put together."""
