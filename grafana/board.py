@@ -54,6 +54,10 @@ def board(
     )
     made = built.build()
     made.panels = _placed(sections)
+    assert made.templating is not None
+    for made_variable in made.templating.list_val or ():
+        # The builders set this for all kinds; it is for variables that are intervals.
+        made_variable.auto = made_variable.auto_count = made_variable.auto_min = None
     return made
 
 
