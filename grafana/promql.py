@@ -51,9 +51,7 @@ class _Token:
 
 def filled(expr: str, variables: Mapping[str, str]) -> str:
     """The expression with the dashboard's variables (`$name`) replaced; those that are not told stay."""
-    for name in sorted(variables, key=len, reverse=True):  # $stage is the beginning of $stages
-        expr = re.sub(rf"\${re.escape(name)}\b", lambda _, value=variables[name]: value, expr)
-    return expr
+    return re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), expr)
 
 
 def selectors(expr: str) -> list[Selector]:
