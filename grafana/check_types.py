@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from auflow.errors import AuflowError, UsageError
+from auflow.grafana import GRAFANA
 
 __all__ = ["main", "typescript"]
 
 DASHBOARDS = Path(__file__).resolve().parent / "dashboards"
-GRAFANA = "11.6.14"  # as the image in deploy/compose.yaml, and the builders' version
 _PACKAGES = (f"@grafana/schema@{GRAFANA}", "typescript@5.9")
 _PLUGINS = {  # the folder of its types, their file, and whether it has field settings of its own
     "stat": ("StatPanelCfg", False),

@@ -23,8 +23,9 @@ from auflow.grafana.states import AWAY, CLASS_NAMES, CLASSES, FAILED, ON_ITS_WAY
 __all__ = ["overview"]
 
 UNWANTED = 'reason!="paused"'  # drops that nobody asked for
-_TO_STREAM = ("Show this stream", "/d/auflow-stream?${__url_time_range}&var-stream=${__field.labels.stream}")
-_TO_ROW = ("Show this stream", "/d/auflow-stream?${__url_time_range}&var-stream=${__data.fields.Stream}")
+_PLACE = "/d/auflow-stream?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+_TO_STREAM = ("Show this stream", f"{_PLACE}&var-stream=${{__field.labels.stream}}")
+_TO_ROW = ("Show this stream", f"{_PLACE}&var-stream=${{__data.fields.Stream}}")
 _AGE_STEPS = ((0.5, "yellow"), (1.0, "red"))
 _DROP_STEPS = ((0.05, "yellow"), (0.2, "red"))
 _IN_TROUBLE = 'state=~"{}"'.format("|".join((*ON_ITS_WAY, *AWAY, *FAILED)))

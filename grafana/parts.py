@@ -38,6 +38,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from auflow.grafana import GRAFANA
+
 __all__ = [
     "DATASOURCE",
     "QUANTILE_COLOURS",
@@ -99,13 +101,13 @@ class Column:
     steps: Sequence[tuple[float, str]] = ()
 
 
-def number(title: str, about: str, look: Look, *queries: Query, sparkline: bool = True, by_name: bool = False) -> Panel:
-    """One large number each, its colour by the steps; `by_name` shows the series' names beside them."""
+def number(title: str, about: str, look: Look, *queries: Query, sparkline: bool = True) -> Panel:
+    """One large number, its colour by the steps."""
     panel = (
         stat.Panel()
         .color_mode(common.BigValueColorMode.VALUE)
         .graph_mode(common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE)
-        .text_mode(common.BigValueTextMode.VALUE_AND_NAME if by_name else common.BigValueTextMode.AUTO)
+        .text_mode(common.BigValueTextMode.VALUE)
         .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     )
     return _finish(panel.build(), title, about, look, queries)
@@ -233,6 +235,12 @@ def columns(title: str, about: str, look: Look, keys: Mapping[str, str], *shown:
     ]
     assert panel.field_config is not None
     panel.field_config.overrides = [_column_override(column) for column in shown]
+    if look.link and panel.field_config.defaults.links:
+        # Only what names the row is a link.
+        links = [DynamicConfigValue("links", panel.field_config.defaults.links)]
+        first = next(iter(keys.values()))
+        panel.field_config.overrides.append(DashboardFieldConfigSourceOverrides(MatcherConfig("byName", first), links))
+        panel.field_config.defaults.links = None
     return panel
 
 
@@ -271,7 +279,7 @@ def _finish(
     format_: PromQueryFormat = PromQueryFormat.TIME_SERIES,
 ) -> Panel:
     """What all kinds of panels have in common."""
-    panel.title, panel.description, panel.datasource = title, about, DATASOURCE
+    panel.title, panel.description, panel.datasource, panel.plugin_version = title, about, DATASOURCE, GRAFANA
     panel.grid_pos = GridPos(h=look.height, w=look.width, x=0, y=0)
     panel.targets = [_target(query, index, format_).build() for index, query in enumerate(queries)]
     panel.field_config = panel.field_config or FieldConfigSource(FieldConfig(), [])

@@ -185,7 +185,7 @@ def _action_units() -> list[Panel]:
             "Now",
             "Mean online intensity of each Action Unit, 0 to 5, over all faces of the last interval.",
             Look("none", 8, 14, decimals=1, low=0, high=5, scheme=_INTENSE),
-            Query(f"sort_desc({activity})", "{{au}}"),
+            Query(activity, "{{au}}"),
         ),
         history(
             "Over time",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auflow.errors import UsageError
-from auflow.grafana import check_types
+from auflow.grafana import GRAFANA, check_types
 from auflow.tests.grafana.known import ROOT, boards
 
 
@@ -31,6 +31,6 @@ def test_without_npm_it_is_told_what_to_install(
 
 
 def test_types_builders_and_image_are_of_one_grafana() -> None:
-    assert f"grafana/grafana:{check_types.GRAFANA}" in (ROOT / "deploy" / "compose.yaml").read_text("utf-8")
-    release = check_types.GRAFANA.rpartition(".")[0]
+    assert f"grafana/grafana:{GRAFANA}" in (ROOT / "deploy" / "compose.yaml").read_text("utf-8")
+    release = GRAFANA.rpartition(".")[0]
     assert f"!{release}.0" in (ROOT / "pyproject.toml").read_text("utf-8")
