@@ -39,7 +39,7 @@ def overview() -> Dashboard:
         "Overview",
         "Is the service well, and which stream is not.",
         [
-            Section("", _at_a_glance()),
+            Section("", [*_service_now(), *_streams_now()]),
             Section("Streams", [_states(), *_streams()]),
             Section("Drops and restarts", [_drops(), _restarts()]),
             Section("Every stream, now", [_table(), _builds()]),
@@ -47,9 +47,8 @@ def overview() -> Dashboard:
     )
 
 
-def _at_a_glance() -> list[Panel]:
+def _service_now() -> list[Panel]:
     ready = {0.0: ("not ready", "red"), 1.0: ("ready", "green")}
-    dropped, came = rate(m.FRAMES_DROPPED, where=UNWANTED), rate(m.FRAMES)
     return [
         number(
             "Service",
@@ -65,6 +64,18 @@ def _at_a_glance() -> list[Panel]:
             Query(f"count({_ALERTS}) or vector(0)"),
             sparkline=False,
         ),
+        number(
+            "Restarts in an hour",
+            "Groups of workers that were started again within the last hour.",
+            Look("none", 3, 4, decimals=0, steps=((1, "yellow"), (4, "red"))),
+            Query(f"sum(increase({series(m.RESTARTS)}[1h]))"),
+        ),
+    ]
+
+
+def _streams_now() -> list[Panel]:
+    dropped, came = rate(m.FRAMES_DROPPED, where=UNWANTED), rate(m.FRAMES)
+    return [
         number(
             "Streams that give pictures",
             "Streams whose source gives pictures now.",
@@ -94,12 +105,6 @@ def _at_a_glance() -> list[Panel]:
             "Share of the pictures that no stage saw, without those of paused streams.",
             Look("percentunit", 3, 4, decimals=1, steps=_DROP_STEPS),
             Query(f"{dropped} / {came}"),
-        ),
-        number(
-            "Restarts in an hour",
-            "Groups of workers that were started again within the last hour.",
-            Look("none", 3, 4, decimals=0, steps=((1, "yellow"), (4, "red"))),
-            Query(f"sum(increase({series(m.RESTARTS)}[1h]))"),
         ),
     ]
 

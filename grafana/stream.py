@@ -37,7 +37,7 @@ def stream() -> Dashboard:
         "Stream",
         "All about one stream, from its source to the faces in it.",
         [
-            Section("$stream", _at_a_glance()),
+            Section("$stream", [*_source_now(), *_results_now()]),
             Section("Source", [_states(), _frames(), _drops(), _bad(), _reconnects()]),
             Section("Age of results", _age()),
             Section("Faces", [_faces(), _confidence()]),
@@ -47,7 +47,7 @@ def stream() -> Dashboard:
     )
 
 
-def _at_a_glance() -> list[Panel]:
+def _source_now() -> list[Panel]:
     dropped, came = rate(m.FRAMES_DROPPED, where=_WANTED), rate(m.FRAMES, where=_STREAM)
     return [
         number(
@@ -65,6 +65,17 @@ def _at_a_glance() -> list[Panel]:
             sparkline=False,
         ),
         number(
+            "Dropped",
+            "Share of its pictures that no stage saw, without those while it was paused.",
+            Look("percentunit", 4, 4, decimals=1, steps=((0.05, "yellow"), (0.2, "red"))),
+            Query(f"{dropped} / {came}"),
+        ),
+    ]
+
+
+def _results_now() -> list[Panel]:
+    return [
+        number(
             "Results",
             "Frames with a result, a second.",
             Look("suffix: fps", 4, 4, decimals=1, base="text"),
@@ -75,12 +86,6 @@ def _at_a_glance() -> list[Panel]:
             "Time from a picture's arrival to its result that 99 of 100 stay below.",
             Look("s", 4, 4, decimals=2, steps=((0.5, "yellow"), (1, "red"))),
             Query(quantile(0.99, m.FRAME_AGE, where=_STREAM)),
-        ),
-        number(
-            "Dropped",
-            "Share of its pictures that no stage saw, without those while it was paused.",
-            Look("percentunit", 4, 4, decimals=1, steps=((0.05, "yellow"), (0.2, "red"))),
-            Query(f"{dropped} / {came}"),
         ),
         number(
             "Faces",
