@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_at_the_end_of_a_segment(out: Out, monkeypatch: pyte
     output = out.start()
     add(output, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("auflow.stages.sink.csv_sink.os.fsync", full)
+        patch.setattr("auflow.stages.sink.table_sink.os.fsync", full)
         assert output.finish(end_of(1, last=False, table=table_of(1))) is None
         written = output.written(wait=True)
     assert written is not None
