@@ -19,6 +19,7 @@ from auflow.flow.nursery import Nursery
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
 from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Faces, Format, Model, Precision, StageSettings
+from auflow.stages.sink.formats import require_formats
 from auflow.threads import pin_threads
 
 if TYPE_CHECKING:
@@ -261,10 +262,7 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     if parsed.resume and any(map(is_pipe, inputs)):
         raise UsageError("--resume: what came through a pipe is gone; write it to a file and run that")
     settings = _settings(parsed)
-    if "parquet" in settings.formats:
-        from auflow.stages.sink.parquet_file import require_pyarrow
-
-        require_pyarrow()
+    require_formats(settings.formats)
     if parsed.images:
         from auflow.stages.decode import expand_pictures
 

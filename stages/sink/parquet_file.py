@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 
 from auflow.errors import InputError, UsageError
 from auflow.stages.sink.columns import ColumnGroup, Layout
+from auflow.stages.sink.formats import PARQUET_NEEDS
 from auflow.stages.sink.meanings import MEANINGS
 from auflow.stages.sink.provenance import PARQUET_KEY, Provenance
 from auflow.stages.sink.spool import Block
 
-__all__ = ["load_pyarrow", "read_metadata", "require_pyarrow", "write_parquet"]
+__all__ = ["load_pyarrow", "read_metadata", "write_parquet"]
 
 _ROWS = 4096  # of a row group: 11 MB of numbers with all columns
 _LEVEL = 3  # of zstd; more costs time and saves a hundredth
@@ -30,18 +30,6 @@ _TYPES: dict[str, type[np.generic]] = {
     "presences": np.int8,
 }
 _COMPARABLE = ("index", "face_id", "timestamp_s", "confidence", "success")  # groups that readers choose rows by
-_MISSING = "parquet needs the package pyarrow: pip install 'auflow[parquet]'"
-
-
-def require_pyarrow() -> None:
-    """Refuse at once, without loading anything, where the package is not there.
-
-    Raises
-    ------
-    UsageError
-    """
-    if find_spec("pyarrow") is None:
-        raise UsageError(_MISSING)
 
 
 def load_pyarrow() -> Any:
@@ -56,7 +44,7 @@ def load_pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(f"{_MISSING} ({error})") from error
+        raise UsageError(f"{PARQUET_NEEDS} ({error})") from error
     return pyarrow
 
 
