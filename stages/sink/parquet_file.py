@@ -79,8 +79,7 @@ def write_parquet(
     )
     try:
         for block in blocks(_ROWS):
-            arrays = [array for group in layout.groups for array in _arrays(pa, group, block[group.key])]
-            writer.write_batch(pa.record_batch(arrays, schema=schema), row_group_size=_ROWS)
+            writer.write_table(_table(pa, schema, layout, block), row_group_size=_ROWS)
     except BaseException:
         with suppress(OSError):  # there is no room for the end of the file either
             writer.close()
@@ -126,13 +125,28 @@ def _is_float(group: ColumnGroup) -> bool:
     return group.key not in _TYPES
 
 
+def _table(pa: Any, schema: Any, layout: Layout, block: Block) -> Any:
+    arrays = [array for group in layout.groups for array in _arrays(pa, group, block[group.key])]
+    return pa.table(arrays, schema=schema)
+
+
 def _arrays(pa: Any, group: ColumnGroup, values: NDArray[Any]) -> Iterator[Any]:
-    """The columns (n,) of one group, from its numbers (n, columns)."""
-    wanted = _TYPES.get(group.key)
-    missing = None
-    if wanted is not None and not np.isfinite(values).all():
-        missing = ~np.isfinite(values)
-        values = np.where(missing, 0, values)
-    columns = np.ascontiguousarray(values.T, wanted)
-    for number, column in enumerate(columns):
-        yield pa.array(column, mask=None if missing is None else missing[:, number])
+    """The columns (n,) of one group, from its numbers (n, columns).
+
+    Made of their bytes: `pyarrow.array` would load pandas where there is one, for 50 MB and a quarter of a second.
+    """
+    dtype = np.dtype(_TYPES.get(group.key, group.dtype))
+    kind, rows = pa.from_numpy_dtype(dtype), len(values)
+    validity: list[NDArray[np.uint8] | None] = [None] * len(group.names)
+    if group.key in _TYPES and not np.isfinite(values).all():
+        # An integer cannot say that it is no number: nothing stands in its place.
+        sound = np.isfinite(values)
+        values, validity = np.where(sound, values, 0), [_bits(column) for column in sound.T]
+    for column, valid in zip(np.ascontiguousarray(values.T, dtype), validity, strict=True):
+        data = _bits(column) if dtype == np.bool_ else column
+        buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(data)]
+        yield pa.Array.from_buffers(kind, rows, buffers)
+
+
+def _bits(flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.packbits(flags, bitorder="little")
