@@ -460,9 +460,9 @@ print(max(highest) - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
-@pytest.mark.parametrize(("form", "bound_mb"), [("parquet", 70), ("jsonl", 20)])
+@pytest.mark.parametrize(("form", "bound_mb"), [("parquet", 80), ("jsonl", 30)])
 def test_memory_does_not_grow_with_the_length(tmp_path: Path, form: str, bound_mb: int) -> None:
-    """The rows alone would be 27 and 54 MB. Measured: 10 MB and 12; 40 and 50 for Parquet, with pyarrow's own pool."""
+    """The rows alone would be 27 and 54 MB. Measured: JSON lines 16 and 13 MB, Parquet 39 and 48."""
 
     def peak_mb(rows: int) -> float:
         command = [sys.executable, "-c", MEMORY, str(Path(__file__).parent), form, str(rows), str(tmp_path / str(rows))]
@@ -470,7 +470,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, form: str, bound_m
 
     short, long = peak_mb(10_000), peak_mb(20_000)
     assert long < bound_mb
-    assert long - short < 25
+    assert long - short < 20
 
 
 def test_layouts_have_different_columns_in_json(tmp_path: Path) -> None:
