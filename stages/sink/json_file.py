@@ -18,6 +18,8 @@ from auflow.stages.sink.spool import Block
 __all__ = ["write_json_lines"]
 
 _ROWS = 256  # a few MB of text
+_PLAIN_BELOW = 1e8  # larger ones with nine digits would end with the point, which is no JSON
+_SINGLE = "%#.9g"  # of single precision
 _Tree: TypeAlias = "str | Sequence[_Tree] | Mapping[str, _Tree]"  # the leaves are columns
 
 
@@ -101,7 +103,7 @@ class _RowText:
     """The lines of rows, by one format for all numbers of a row.
 
     What was computed in single precision has nine digits, which tell any such number from its neighbours; the others
-    have as many as it takes.
+    have as many as it takes. All have a point: readers take a column for one of integers whose first rows have none.
     """
 
     def __init__(self, layout: Layout, row: dict[str, _Tree]) -> None:
@@ -119,14 +121,20 @@ class _RowText:
         """The line of each row, with its line end."""
         numbers = np.concatenate([block[group.key].astype(np.float64) for group in self._groups], axis=1)
         ordered = numbers[:, self._order]
-        for row, sound in zip(ordered.tolist(), np.isfinite(ordered).all(axis=1).tolist(), strict=True):
+        plain = (np.abs(ordered) < _PLAIN_BELOW).all(axis=1)  # NaN is not
+        for row, is_plain in zip(ordered.tolist(), plain.tolist(), strict=True):
             if self._success is not None:
                 row[self._success] = "true" if row[self._success] else "false"
-            yield self._format % tuple(row) if sound else self._frame % tuple(self._cells(row))
+            yield self._format % tuple(row) if is_plain else self._frame % tuple(self._cells(row))
 
     def _cells(self, row: list[Any]) -> Iterator[str]:
         for conversion, value in zip(self._conversions, row, strict=True):
-            yield conversion % value if isinstance(value, str) or math.isfinite(value) else "null"
+            if isinstance(value, str):
+                yield value
+            elif not math.isfinite(value):
+                yield "null"
+            else:
+                yield repr(value) if conversion == _SINGLE and abs(value) >= _PLAIN_BELOW else conversion % value
 
 
 class _Text(str):
@@ -140,7 +148,7 @@ def _conversion(key: str, dtype: Any) -> str:
         return "%s"
     if key == "presences" or np.issubdtype(dtype, np.integer):
         return "%d"
-    return "%.9g" if np.dtype(dtype) == np.float32 else "%r"
+    return _SINGLE if np.dtype(dtype) == np.float32 else "%r"
 
 
 def _format(tree: _Tree) -> str:

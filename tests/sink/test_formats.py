@@ -210,6 +210,45 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     assert first["landmarks"][5][0] == pytest.approx(float(fit.landmarks_px[5]), rel=1e-8)
 
 
+ODD = [
+    0.0,
+    -0.0,
+    5.0,
+    1e-30,
+    -1e-30,
+    3e38,
+    1e-45,
+    99_999_992.0,
+    1e8,
+    123_456_789.0,
+    1e9,
+    1e10,
+    0.1,
+    1 / 3,
+    16_777_217.0,
+]
+
+
+def test_odd_numbers_are_json_and_come_back(tmp_path: Path) -> None:
+    """Each of them alone in its row, with all sorts beside it; whole numbers look like others, for readers guess."""
+    sink = opened(tmp_path, replace(ALL, formats=("jsonl",)))
+    fits = []
+    for row, odd in enumerate([*ODD, *(-number for number in ODD)], 1):
+        fit, au = face(row)
+        fit.landmarks_px[7] = odd
+        fit.pose[1] = odd
+        fits.append(fit)
+        sink.add(Frame(row, 0.0, np.zeros((1, 1, 3), np.uint8)), [fit], [au])
+    sink.finish(table(len(fits)))
+    lines = lines_of(tmp_path / "a.jsonl")[1:]
+    for fit, line in zip(fits, lines, strict=True):
+        x, y = line["landmarks"][7][0], line["pose"]["ty"]
+        assert (type(x), type(y)) == (float, float)
+        assert np.float32(x).tobytes() == fit.landmarks_px[7].tobytes()
+        assert y == fit.pose[1]
+        assert np.array_equal(np.float32(line["landmarks"]).T.ravel(), fit.landmarks_px)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 8, 9])
 def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     whole = files(written(tmp_path / "whole", rows=rows))
