@@ -61,8 +61,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run = commands.add_parser(
         "run",
         help="read videos or images, write a CSV for each",
-        description="Read videos, folders of images or single images and write OpenFace's CSV for each, or Parquet, or JSON"
-        " lines.",
+        description="Read videos, folders of images or single images and write OpenFace's CSV for each, or other"
+        " formats (--format).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
