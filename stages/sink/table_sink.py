@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -99,11 +100,18 @@ class TableSink:
         OutputError
         """
         self._spool.check(table)
-        for form in self._settings.formats:
-            with writing(table_path(self._output, form)), (self._work / form).open("wb") as file:
-                self._write(form, file, lambda rows: self._spool.blocks(table, rows), provenance or {})
-                file.flush()
-                os.fsync(file.fileno())
+        try:
+            for form in self._settings.formats:
+                with writing(table_path(self._output, form)), (self._work / form).open("wb") as file:
+                    self._write(form, file, lambda rows: self._spool.blocks(table, rows), provenance or {})
+                    file.flush()
+                    os.fsync(file.fileno())
+        except BaseException:
+            # The rows stay for another attempt; halves of files would only take the room that it needs.
+            for form in self._settings.formats:
+                with suppress(OSError):
+                    (self._work / form).unlink(missing_ok=True)
+            raise
 
     def _write(self, form: Format, file: IO[bytes], blocks: _Blocks, provenance: Provenance) -> None:
         match form:

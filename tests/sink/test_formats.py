@@ -398,6 +398,7 @@ def test_a_full_disk_leaves_the_rows_to_go_on_with(tmp_path: Path, form: Any, li
     assert (run.returncode, run.stderr) == (0, "")
     assert f"a.{form}: cannot be written: File too large; free some space" in run.stdout
     assert [path.name for path in tmp_path.iterdir()] == [".a.auflow"]
+    assert sorted(path.name for path in (tmp_path / ".a.auflow").iterdir()) == ["checkpoint", "lock", "rows"]
     found = read_checkpoint(tmp_path / "a.csv", IDENTITY)
     assert isinstance(found, Checkpoint)
     sink = opened(tmp_path, settings, found.sink)
