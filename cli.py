@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     from auflow.serve.command import add_parser as add_serve_parser
     from auflow.serve.ctl_command import add_parser as add_ctl_parser
     from auflow.serve.detect_command import add_parser as add_detect_parser
+    from auflow.serve.top.command import add_parser as add_top_parser
     from auflow.validation.command import add_parser as add_validate_parser
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add_run_parser(commands)
     add_serve_parser(commands)
     add_ctl_parser(commands)
+    add_top_parser(commands)
     add_detect_parser(commands)
     add_models_parser(commands)
     plot = commands.add_parser(

@@ -12,7 +12,7 @@ from typing import Any
 
 from auflow.errors import AuflowError, UsageError
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "interval"]
 
 EPILOG = """\
 examples:
@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     status = operations.add_parser("status", help="how everything is")
     status.add_argument("--json", action="store_true", help="as JSON, for programs")
     status.add_argument(
-        "--watch", metavar="SECONDS", nargs="?", type=_interval, const=2.0, help="again and again (default: every 2 s)"
+        "--watch", metavar="SECONDS", nargs="?", type=interval, const=2.0, help="again and again (default: every 2 s)"
     )
     status.set_defaults(handler=_status)
     add = operations.add_parser("add", help="begin another stream")
@@ -166,7 +166,8 @@ def _said(text: str) -> int:
     return 0
 
 
-def _interval(text: str) -> float:
+def interval(text: str) -> float:
+    """Seconds between two looks, for argparse."""
     try:
         seconds = float(text)
     except ValueError:

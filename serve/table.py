@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["duration", "render"]
+__all__ = ["COLOURS", "duration", "render"]
 
-_COLOURS = {
+COLOURS = {  # of states
     "streaming": "green",
     "ready": "green",
     "running": "green",
@@ -42,7 +42,7 @@ def render(status: Mapping[str, Any]) -> RenderableType:
     state = str(status.get("state", "-"))
     head = Text.assemble(
         f"auflow {status.get('version', '-')}  ",
-        (state, _COLOURS.get(state, "")),
+        (state, COLOURS.get(state, "")),
         f"  up {duration(status.get('uptime_s'))}",
     )
     parts: list[RenderableType] = [head]
@@ -146,7 +146,7 @@ def _state(item: Mapping[str, Any]) -> str:
     from rich.markup import escape
 
     state = str(item.get("state") or "-")
-    colour = _COLOURS.get(state)
+    colour = COLOURS.get(state)
     return f"[{colour}]{escape(state)}[/]" if colour else escape(state)
 
 

@@ -1,0 +1,1 @@
+"""`auflow top`: how a running service is doing, at a terminal."""
