@@ -158,7 +158,7 @@ def _resolve_outputs(values: dict[str, Any], name: str, where: str, base: Path, 
         if not live:
             faults.add(f"{where}.csv", "is all that comes of a recording: give it a path, or leave it out for NAME.csv")
         for key in ("hog", "aligned", "formats"):
-            if values.get(key):
+            if values.get(key, ("csv",)) not in (False, ("csv",)):  # what is written in full may say the defaults
                 faults.add(f"{where}.{key}", "is written beside the CSV, and there is none: give csv a path")
     try:
         require_formats(values.get("formats", ()))

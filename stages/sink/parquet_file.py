@@ -81,7 +81,7 @@ def write_parquet(
         for block in blocks(_ROWS):
             writer.write_table(_table(pa, schema, layout, block), row_group_size=_ROWS)
     except BaseException:
-        with suppress(OSError):  # there is no room for the end of the file either
+        with suppress(OSError, pa.ArrowException):  # there is no room for the end of the file either
             writer.close()
         raise
     writer.close()

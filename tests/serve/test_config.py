@@ -87,6 +87,10 @@ def test_formats_of_the_table_come_in_their_order() -> None:
     stream = parse_stream("tape", {"source": "tape.mp4", "formats": ["jsonl", "parquet"]}, BASE, {})
     assert stream.settings.formats == ("parquet", "jsonl")
     assert parse_stream("tape", {"source": "tape.mp4"}, BASE, {}).settings.formats == ("csv",)
+    printed = parse_stream(
+        "cam", {"source": "webcam:0", "csv": "", "formats": ["csv"]}, BASE, {}
+    )  # as --check prints it
+    assert (printed.csv, printed.formats) == ("", ("csv",))
 
 
 def test_a_format_whose_package_is_missing_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
