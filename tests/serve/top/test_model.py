@@ -124,6 +124,16 @@ def test_warnings_are_told_once_and_counted_when_only_numbers_differ() -> None:
     ]
 
 
+def test_a_restart_between_two_looks_is_told() -> None:
+    history = History()
+    for at_s, restarts in ((10.0, 4), (12.0, 5), (14.0, 5)):
+        lanes = [{"name": "lane-0", "state": "running", "restarts": restarts, "workers": []}]
+        view = history.take(look_at(at_s, 0, lanes=lanes))
+    (warned,) = view.warnings
+    assert (warned.who, warned.text) == ("lane-0", "was started again, 5 times by now")
+    assert warned.unix_s == 1.75e9 + 12
+
+
 def test_a_service_that_goes_away_is_told_and_its_return_too() -> None:
     history = History()
     history.take(look_at(10.0, 1200))
