@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help setup models demo test check format bench wheel clean
+.PHONY: help setup models demo test check format bench wheel dashboards dashboards-check clean
 
 help:
 	@echo "make demo    set up, fetch the model files (accepts their licence), run on demo/astronaut.mp4 into demo/out"
@@ -13,6 +13,8 @@ help:
 	@echo "make bench   measure speed and memory on the demo clip, keep the result"
 	@echo "make format  format the code"
 	@echo "make wheel   build the wheel into dist/"
+	@echo "make dashboards        write Grafana's dashboards and the table of metrics anew"
+	@echo "make dashboards-check  check them against Grafana's own types (npm and a network)"
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "auflow needs Python 3.11 to 3.13 with venv (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
@@ -51,6 +53,13 @@ bench: models
 
 wheel: setup
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+dashboards: setup
+	$(BIN)/python -m auflow.grafana.build
+
+# Not part of `make test`: it installs from npm.
+dashboards-check: setup
+	$(BIN)/python -m auflow.grafana.check_types
 
 clean:
 	rm -rf build dist demo/out .mypy_cache .ruff_cache .pytest_cache *.egg-info

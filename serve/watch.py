@@ -13,6 +13,7 @@ from auflow.serve.config import ServeConfig
 from auflow.telemetry.http import Answer, metrics_answer
 from auflow.telemetry.probe import Telemetry
 from auflow.telemetry.targets import ORCHESTRATOR, OWN_PATH, Targets
+from auflow.telemetry.tracing import require_otel
 
 if TYPE_CHECKING:
     from auflow.serve.families import OwnMetrics
@@ -29,12 +30,19 @@ class Watch:
     ----------
     config : of the service
     ports : asked for the workers that tell metrics, and at which port of this machine
+
+    Raises
+    ------
+    UsageError
+        Traces are asked for, and the libraries for them are missing.
     """
 
     def __init__(self, config: ServeConfig, ports: Callable[[], Mapping[str, int]]) -> None:
         asked = config.telemetry
         models = store.digest(config.models_root) if asked.metrics else ""
         self.asked = Telemetry(asked.metrics, models, asked.trace_every, asked.trace_endpoint)
+        if asked.trace_every:
+            require_otel()
         self._ports = ports
         self._warned = ""
         self._own: OwnMetrics | None = None
