@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auflow.errors import UsageError
 from auflow.stages.settings import StageSettings
-from auflow.stages.sink.paths import aligned_dir, hog_path, overlay_path
+from auflow.stages.sink.paths import aligned_dir, hog_path, overlay_path, table_path
 
 __all__ = ["STDIN", "RunOptions", "check_outputs", "output_path"]
 
@@ -35,7 +35,10 @@ class RunOptions:
 
 
 def output_path(options: RunOptions, source: Path) -> Path:
-    """Where the CSV of one input goes: the output folder, the input's name without its suffix, `.csv`."""
+    """Where the CSV of one input goes: the output folder, the input's name without its suffix, `.csv`.
+
+    Of a run without a CSV it is still that after which all its files are named.
+    """
     return options.output_dir / f"{_stem(source)}.csv"
 
 
@@ -45,7 +48,7 @@ def check_outputs(options: RunOptions) -> None:
     Raises
     ------
     UsageError
-        Two inputs would write the same CSV, an output would replace an input or the summary file another one; both
+        Two inputs would write the same file, an output would replace an input or the summary file another one; both
         paths are named.
     """
     writers: dict[Path, Path] = {}
@@ -53,13 +56,14 @@ def check_outputs(options: RunOptions) -> None:
         output = output_path(options, source)
         if output in writers:
             raise UsageError(
-                f"{writers[output]} and {source} would both write {output}; "
+                f"{writers[output]} and {source} would both write {_tables(output, options.settings)[0]}; "
                 "run them one at a time with different -o folders, or rename one"
             )
-        if output.is_dir():
-            raise UsageError(f"{output} is a folder, so the CSV cannot have this name; choose another folder with -o")
+        for path in _tables(output, options.settings):
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder, so no file can have this name; choose another folder with -o")
         writers[output] = source
-    written = [path for output in writers for path in (output, *_beside(output, options.settings))]
+    written = [path for output in writers for path in _files(output, options.settings)]
     _check_inputs_survive(options, written, "choose another folder with -o")
     if options.summary is not None:
         _check_summary(options, options.summary, written)
@@ -82,9 +86,13 @@ def _check_inputs_survive(options: RunOptions, written: Sequence[Path], remedy: 
             raise UsageError(f"{path} would replace the input {lost}; {remedy}")
 
 
-def _beside(output: Path, settings: StageSettings) -> list[Path]:
+def _tables(output: Path, settings: StageSettings) -> list[Path]:
+    return [table_path(output, form) for form in settings.formats]
+
+
+def _files(output: Path, settings: StageSettings) -> list[Path]:
     wanted = {overlay_path: settings.overlay, hog_path: settings.hog, aligned_dir: settings.aligned}
-    return [path(output) for path, asked in wanted.items() if asked]
+    return [*_tables(output, settings), *(path(output) for path, asked in wanted.items() if asked)]
 
 
 def _stem(source: Path) -> str:

@@ -10,11 +10,11 @@ from auflow.flow.job import StreamJob
 from auflow.flow.nursery import Nursery
 from auflow.flow.supervision import Limits, Supervisor
 from auflow.flow.topology import plan
-from auflow.models import store
 from auflow.options import STDIN, RunOptions, output_path
 from auflow.report import Reporter, StreamSummary
 from auflow.stages.decode.pipe import is_pipe
-from auflow.telemetry.probe import Telemetry
+from auflow.stages.sink.provenance import models_digest
+from auflow.telemetry.probe import MODEL_DIGITS, Telemetry
 
 __all__ = ["run"]
 
@@ -62,7 +62,7 @@ def run(
         if options.metrics is not None:
             from auflow.run_metrics import RunMetrics
 
-            asked = Telemetry(metrics=True, models=store.digest(options.models_root))
+            asked = Telemetry(metrics=True, models=models_digest(options.settings.model)[:MODEL_DIGITS])
             reporter = RunMetrics(options.metrics, asked.models, reporter, lambda: crew.metrics_ports)
             stack.callback(reporter.close)
             reporter.note(f"metrics at http://{reporter.address}/metrics")

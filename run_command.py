@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from auflow.errors import OutputError, UsageError
 from auflow.flow.nursery import Nursery
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
-from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, Model, Precision, StageSettings
+from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Faces, Format, Model, Precision, StageSettings
+from auflow.stages.sink.formats import require_formats
 from auflow.threads import pin_threads
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ examples:
   auflow run frames/ --precision full               a folder of .jpg, .png or .bmp in the order of their names
   auflow run meeting.mp4 --multi-face               up to four faces, one row per face and frame
   auflow run portraits/ --images -o results         each picture by itself: results/NAME.csv with a row per face
+  auflow run interview.mp4 --format parquet,jsonl   interview.parquet and interview.jsonl instead of the CSV
   auflow run interview.mp4 --overlay                also interview.overlay.mp4 with what was found drawn in
 
 A script for OpenFace's FeatureExtraction needs one word changed: `auflow run -f a.avi -out_dir results -aus -pose`.
@@ -51,6 +53,7 @@ _COLUMN_SWITCHES: dict[str, Columns] = {
     "-pdmparams": "shape",
     "-aus": "aus",
 }
+_Choice = TypeVar("_Choice", bound=str)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,7 +61,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run = commands.add_parser(
         "run",
         help="read videos or images, write a CSV for each",
-        description="Read videos, folders of images or single images and write OpenFace's CSV for each.",
+        description="Read videos, folders of images or single images and write OpenFace's CSV for each, or other"
+        " formats (--format).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -85,10 +89,15 @@ def _add_input_and_output(run: argparse.ArgumentParser) -> None:
         " (default: here)",
     )  # fmt: skip
     run.add_argument(
+        "--format", dest="formats", metavar="FORMAT[,FORMAT]", type=_formats, default=("csv",), help="files that the"
+        f" results are written as, some of {', '.join(FORMATS)} (default: csv); parquet needs `pip install"
+        " 'auflow[parquet]'`",
+    )  # fmt: skip
+    run.add_argument(
         "--precision",
         choices=get_args(Precision),
         default="openface",
-        help="decimals: those that OpenFace writes (default), or six everywhere",
+        help="decimals of the CSV: those that OpenFace writes (default), or six everywhere",
     )
     run.add_argument(
         "--columns",
@@ -203,11 +212,20 @@ def _number(text: str) -> float:
 
 
 def _column_groups(text: str) -> tuple[Columns, ...]:
+    return _some_of(COLUMN_CHOICES, text)
+
+
+def _formats(text: str) -> tuple[Format, ...]:
+    return _some_of(FORMATS, text)
+
+
+def _some_of(choices: tuple[_Choice, ...], text: str) -> tuple[_Choice, ...]:
+    """Those that are named, in the order of `choices`."""
     wanted = [word.strip() for word in text.split(",")]
-    unknown = [word for word in wanted if word not in COLUMN_CHOICES]
+    unknown = [word for word in wanted if word not in choices]
     if unknown:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(COLUMN_CHOICES)}, got {unknown[0]!r}")
-    return tuple(group for group in COLUMN_CHOICES if group in wanted)
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(choices)}, got {unknown[0]!r}")
+    return tuple(choice for choice in choices if choice in wanted)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -264,6 +282,7 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     if parsed.metrics and parsed.inline:
         raise UsageError("--metrics and --inline do not go together: each process measures its own stage")
     settings = _settings(parsed)
+    require_formats(settings.formats)
     if parsed.images:
         from auflow.stages.decode import expand_pictures
 
@@ -298,12 +317,14 @@ def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:
     """The run without the inputs whose results are there."""
     from auflow.options import output_path
     from auflow.stages.sink.finished import is_finished
+    from auflow.stages.sink.paths import table_path
 
     left = []
     for path in options.inputs:
         output = output_path(options, path)
         if is_finished(output, options.settings):
-            reporter.note(f"{path}: {output} is there already")
+            first = table_path(output, options.settings.formats[0])
+            reporter.note(f"{path}: {first} is there already")
         else:
             left.append(path)
     return replace(options, inputs=tuple(left), jobs=max(1, min(options.jobs, len(left))))
@@ -329,6 +350,7 @@ def _settings(parsed: argparse.Namespace) -> StageSettings:
         boxes_dir=None if parsed.boxes is None else str(parsed.boxes),
         au_static=parsed.au_static,
         precision=parsed.precision,
+        formats=parsed.formats,
         columns=tuple(group for group in COLUMN_CHOICES if group in wanted) or COLUMN_CHOICES,
         overlay=parsed.overlay,
         hog=parsed.hog,

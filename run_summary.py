@@ -16,6 +16,8 @@ import auflow
 from auflow.errors import AuflowError, OutputError
 from auflow.options import RunOptions
 from auflow.report import INTERRUPTED_EXIT_CODE, PERCENTILES, Reporter, StreamSummary, exit_code
+from auflow.stages.settings import Format
+from auflow.stages.sink.paths import all_tables
 from auflow.stages.statistics import Convergence, Latency
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class _Listener:
 def _document(options: RunOptions, summaries: dict[str, StreamSummary], error: BaseException | None) -> dict[str, Any]:
     code, text = _outcome(list(summaries.values()), error)
     settings = {**asdict(options.settings), "inline": options.inline, "jobs": options.jobs}
-    inputs = [_input(str(path), summaries.get(str(path))) for path in options.inputs]
+    formats = options.settings.formats
+    inputs = [_input(str(path), summaries.get(str(path)), formats) for path in options.inputs]
     return {
         "schema": _SCHEMA,
         "version": auflow.__version__,
@@ -107,7 +110,7 @@ def _outcome(summaries: Sequence[StreamSummary], error: BaseException | None) ->
     return 1, f"{type(error).__name__}: {error}"
 
 
-def _input(path: str, summary: StreamSummary | None) -> dict[str, Any]:
+def _input(path: str, summary: StreamSummary | None, formats: Sequence[Format]) -> dict[str, Any]:
     found = summary or _NOTHING
     if summary is None:
         state = "unfinished"  # the run ended before this input did, or before its turn
@@ -119,6 +122,7 @@ def _input(path: str, summary: StreamSummary | None) -> dict[str, Any]:
         "path": path,
         "state": state,
         "output": found.output,
+        "outputs": [] if found.output is None else [str(path) for path in all_tables(Path(found.output), formats)],
         "error": found.error,
         "exit_code": found.exit_code,
         **_amounts([found], found.seconds),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.process import Shell
 from auflow.flow.topology import bus_name
 from auflow.stages.records import AU_INTENSITIES, Frame
-from auflow.stages.sink.paths import work_path
+from auflow.stages.settings import Format
+from auflow.stages.sink.paths import table_path, work_path
 from auflow.stages.statistics import RecentTally
 from auflow.transport import messages as m
 from auflow.transport.bus import BusPublisher, topic
@@ -91,7 +92,7 @@ class LiveOutput:
             except OutputError as error:
                 text = f"{self._job.name}: {error}; another file is begun"
                 self._shell.tell(m.Note(self._shell.name, self.stream, text))
-                self._output = _stamped(self._job.output)
+                self._output = self._new_output()
         return kit.make_live_sink(self._job, self._info, self._output, None)
 
     def _where(self, start: m.StreamStart) -> tuple[str, bytes | None]:
@@ -101,7 +102,10 @@ class LiveOutput:
             if isinstance(before, m.SinkTally) and before.segment == start.segment:
                 self._frames, self._successes = before.frames, before.successes
                 return before.output, start.resume.sink
-        return _stamped(self._job.output), None
+        return self._new_output(), None
+
+    def _new_output(self) -> str:
+        return _stamped(self._job.output, self._job.settings.formats)
 
     def add(self, record: m.AuReady, frame: Frame) -> None:
         """Take in one frame's results, publish them."""
@@ -266,13 +270,17 @@ class LiveOutput:
         self._sink = self._lines = None
 
 
-def _stamped(pattern: str) -> str:
+def _stamped(pattern: str, formats: Sequence[Format] = ("csv",)) -> str:
     """A path with the moment in it at which what it names is begun, and a number where that second has one already."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     names = (pattern.replace("{start}", f"{stamp}-{number}" if number else stamp) for number in itertools.count())
     if "{start}" not in pattern:
         return pattern
-    return next(name for name in names if not Path(name).exists() and not work_path(Path(name)).exists())
+    return next(name for name in names if not _is_taken(Path(name), formats))
+
+
+def _is_taken(output: Path, formats: Sequence[Format]) -> bool:
+    return work_path(output).exists() or any(table_path(output, form).exists() for form in formats)
 
 
 def _counts(tally: Tally) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -120,13 +119,6 @@ def _refuse_damage(root: Path, expected: Iterable[ModelFile], command: str) -> N
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         mend = f"type `{command}`: it fetches only what is missing or damaged"
         raise ModelError("\n".join([*problems[:_SHOWN], *more, mend]))
-
-
-def digest(root: Path) -> str:
-    """What tells two sets of model files apart: 12 hexadecimal digits, the same for the same files anywhere."""
-    listed = [*load_manifest(), *(extra.file for extra in load_ceclm_files())]
-    there = [f"{file.path} {file.sha256}" for file in listed if path_of(root, file).is_file()]
-    return hashlib.sha256("\n".join(there).encode()).hexdigest()[:12]
 
 
 def require(root: Path) -> None:

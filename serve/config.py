@@ -23,7 +23,7 @@ from auflow.serve.checks import (
 )
 from auflow.serve.keys import key
 from auflow.serve.source import SourceKind
-from auflow.stages.settings import COLUMN_CHOICES, Columns, Model, Precision, StageSettings
+from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Format, Model, Precision, StageSettings
 
 if TYPE_CHECKING:
     from auflow.stages.decode.live.spec import LiveSpec
@@ -123,6 +123,10 @@ class StreamConfig:
     jsonl: str = key(
         "", output_pattern, "path of a file of JSON lines, a result in each; placeholders as in `csv`", only=("live",)
     )
+    formats: tuple[Format, ...] = key(
+        ("csv",), each_of(FORMATS), f"files of the table, some of {', '.join(FORMATS)}: beside the CSV, or instead of"
+        " it, under its name with another ending", shown_as='`["csv"]`',
+    )  # fmt: skip
     columns: tuple[Columns, ...] = key(
         COLUMN_CHOICES, each_of(COLUMN_CHOICES), f"groups of the CSV, some of {', '.join(COLUMN_CHOICES)}",
         shown_as="all",
@@ -183,6 +187,7 @@ class StreamConfig:
             keep_series=bool(self.csv),  # the offline pass is for the CSV; without one nothing may grow
             precision=self.precision,
             columns=self.columns,
+            formats=self.formats,
             hog=self.hog,
             aligned=self.aligned,
         )

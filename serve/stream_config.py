@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from auflow.serve.checks import NAME_PATTERN
 from auflow.serve.config import StreamConfig
 from auflow.serve.keys import Faults, Unfit, keys_of, read_section, shown
 from auflow.serve.source import SourceKind, parse_source
+from auflow.stages.sink.formats import require_formats
+from auflow.stages.sink.paths import table_path
 
 __all__ = ["check_outputs", "parse_stream", "read_stream"]
 
@@ -75,9 +77,7 @@ def check_outputs(streams: Iterable[StreamConfig], faults: Faults) -> None:
     streams = list(streams)
     sources = {os.path.normpath(stream.path): stream.name for stream in streams if stream.kind in ("file", "replay")}
     for stream in streams:
-        for key, pattern in (("csv", stream.csv), ("jsonl", stream.jsonl)):
-            if not pattern:
-                continue
+        for key, pattern in _files(stream):
             where = f"stream.{stream.name}.{key}"
             path = os.path.normpath(pattern.replace("{name}", stream.name))
             if path in sources:
@@ -87,6 +87,15 @@ def check_outputs(streams: Iterable[StreamConfig], faults: Faults) -> None:
             if path in writers:
                 faults.add(where, f"{shown(path)} is written by {writers[path]} already; choose another name")
             writers[path] = where
+
+
+def _files(stream: StreamConfig) -> Iterator[tuple[str, str]]:
+    """What a stream writes, by the key that asks for it."""
+    if stream.csv:
+        for form in stream.formats:
+            yield "csv" if form == "csv" else "formats", str(table_path(Path(stream.csv), form))
+    if stream.jsonl:
+        yield "jsonl", stream.jsonl
 
 
 def _is_name(name: object) -> bool:
@@ -148,9 +157,13 @@ def _resolve_outputs(values: dict[str, Any], name: str, where: str, base: Path, 
     if not values["csv"]:
         if not live:
             faults.add(f"{where}.csv", "is all that comes of a recording: give it a path, or leave it out for NAME.csv")
-        for key in ("hog", "aligned"):
+        for key in ("hog", "aligned", "formats"):
             if values.get(key):
                 faults.add(f"{where}.{key}", "is written beside the CSV, and there is none: give csv a path")
+    try:
+        require_formats(values.get("formats", ()))
+    except UsageError as error:
+        faults.add(f"{where}.formats", str(error))
     values.setdefault("rotate_s", ROTATE_S if live and (values["csv"] or values["jsonl"]) else 0.0)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auflow.errors import OutputError
-from auflow.models import store
 from auflow.serve.config import ServeConfig
+from auflow.stages.sink.provenance import models_digest
 from auflow.telemetry.http import Answer, metrics_answer
-from auflow.telemetry.probe import Telemetry
+from auflow.telemetry.probe import MODEL_DIGITS, Telemetry
 from auflow.telemetry.targets import ORCHESTRATOR, OWN_PATH, Targets
 from auflow.telemetry.tracing import require_otel
 
@@ -39,7 +39,7 @@ class Watch:
 
     def __init__(self, config: ServeConfig, ports: Callable[[], Mapping[str, int]]) -> None:
         asked = config.telemetry
-        models = store.digest(config.models_root) if asked.metrics else ""
+        models = models_digest()[:MODEL_DIGITS] if asked.metrics else ""
         self.asked = Telemetry(asked.metrics, models, asked.trace_every, asked.trace_endpoint)
         if asked.trace_every:
             require_otel()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COLUMN_CHOICES", "Columns", "Faces", "Model", "Precision", "StageSettings"]
+__all__ = ["COLUMN_CHOICES", "FORMATS", "Columns", "Faces", "Format", "Model", "Precision", "StageSettings"]
 
 Precision = Literal["openface", "full"]
 Model = Literal["clnf", "ceclm"]
 Faces = Literal["widest", "all", "pictures"]
 Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
+Format = Literal["csv", "parquet", "jsonl"]
 COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")
+FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class StageSettings:
     live: bool = False  # intensities also as corrected online, for whoever cannot wait for the end of the stream
     keep_series: bool = True  # keep what the offline pass needs; without it nothing grows with the stream's length
     precision: Precision = "openface"  # decimals of the CSV: OpenFace's own, or six everywhere
-    columns: tuple[Columns, ...] = COLUMN_CHOICES  # groups that the CSV has beside frame, face and success
+    columns: tuple[Columns, ...] = COLUMN_CHOICES  # groups that the table has beside frame, face and success
+    formats: tuple[Format, ...] = ("csv",)  # of the table, at least one, in the order of FORMATS; each is a file
     overlay: bool = False  # also write NAME.overlay.mp4
     hog: bool = False  # also write NAME.hog, the FHOG descriptors
     aligned: bool = False  # also write the aligned faces into NAME_aligned/

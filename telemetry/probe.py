@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from auflow.telemetry.meter import Meter
     from auflow.telemetry.tracing import Sampler, Tracer
 
-__all__ = ["Probe", "Telemetry", "make_probe"]
+__all__ = ["MODEL_DIGITS", "Probe", "Telemetry", "make_probe"]
+
+MODEL_DIGITS = 12  # of the digest of the model files, in a label; Parquet and JSON lines have all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ __all__ = [
 
 CHECKPOINT = "checkpoint"
 _FORM = 1  # version of the file
-_SINK_FORM = 1
+_SINK_FORM = 2
 _STATE = "state/"  # before the name of a stage
 _NONE = -1
 
@@ -74,6 +74,7 @@ class SinkState:
     hog_bytes: int | None  # None: there is no such file
     faces: int | None
     last_face: int = _NONE
+    frames: int = 0  # whose faces have rows
 
     def pack(self) -> bytes:
         """As bytes."""
@@ -90,9 +91,9 @@ class SinkState:
         """
         arrays = unpack_state(blob, "sink", _SINK_FORM)
         numbers = {name: int(field(arrays, name, np.int64, ())) for name in cls.__slots__}
-        last_face = numbers.pop("last_face")
+        last_face, frames = numbers.pop("last_face"), numbers.pop("frames")
         rows, row_bytes, hog_bytes, faces = (None if n == _NONE else n for n in numbers.values())
-        return cls(rows or 0, row_bytes or 0, hog_bytes, faces, last_face)
+        return cls(rows or 0, row_bytes or 0, hog_bytes, faces, last_face, frames)
 
     def lost_in(self, work: Path) -> str | None:
         """What of it is not in the work folder any more."""

@@ -139,9 +139,13 @@ class Layout:
         """All columns, in order."""
         return (*self.fit_groups, *self.au_groups)
 
+    def names(self) -> list[str]:
+        """The name of each column, in order."""
+        return [name for group in self.groups for name in group.names]
+
     def header(self) -> str:
         """The first line of the CSV, without its line end."""
-        return ", ".join(name for group in self.groups for name in group.names)
+        return ", ".join(self.names())
 
     def formats(self, precision: Precision) -> list[tuple[str, int | None]]:
         """Of each group the %-format of its numbers, separators included, and their decimals; None for integers."""

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from auflow.stages.settings import StageSettings
+from auflow.errors import AuflowError
+from auflow.stages.settings import Format, StageSettings
 from auflow.stages.sink.columns import Layout
-from auflow.stages.sink.paths import work_path
+from auflow.stages.sink.paths import table_path, work_path
 
 __all__ = ["is_finished"]
 
 
 def is_finished(output: Path, settings: StageSettings) -> bool:
-    """Whether the CSV `output` is complete and has the columns that these settings ask for.
+    """Whether the table of the CSV `output` is complete in all formats, with the columns that these settings ask for.
 
-    A CSV has its name only when it is complete; a work folder beside it is that of a later run.
+    A file has its name only when it is complete; a work folder beside it is that of a later run.
     """
-    header = f"{Layout.of(settings).header()}\n".encode()
+    layout = Layout.of(settings)
+    if work_path(output).is_dir():
+        return False
+    return all(_is_whole(table_path(output, form), form, layout) for form in settings.formats)
+
+
+def _is_whole(path: Path, form: Format, layout: Layout) -> bool:
+    if form != "csv":
+        # Only here: it reads the list of models.
+        from auflow.stages.sink.provenance import read_provenance
+
+        try:
+            found = read_provenance(path)
+        except AuflowError:
+            return False
+        return found.get("columns") == layout.names() and found.get("interrupted") is False
+    header = f"{layout.header()}\n".encode()
     try:
-        with output.open("rb") as file:
-            return file.read(len(header)) == header and not work_path(output).is_dir()
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
     except OSError:
         return False

@@ -1,14 +1,30 @@
-"""The names of what a stream leaves beside its CSV."""
+"""The names of what a stream leaves: its table in each format, and what lies beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["aligned_dir", "hog_path", "overlay_path", "work_path"]
+from auflow.stages.settings import Format
+
+__all__ = ["aligned_dir", "all_tables", "hog_path", "overlay_path", "table_path", "work_path"]
 
 
 def _beside(output: Path, ending: str) -> Path:
     return output.with_name(output.name.removesuffix(".csv") + ending)
+
+
+def table_path(output: Path, form: Format, *, interrupted: bool = False) -> Path:
+    """The table in one format: the CSV `output` itself, NAME.parquet, NAME.jsonl; NAME.partial.* of half a stream."""
+    if interrupted:
+        return _beside(output, f".partial.{form}")
+    return output if form == "csv" else _beside(output, f".{form}")
+
+
+def all_tables(first: Path, formats: Sequence[Format]) -> list[Path]:
+    """The table in all its formats, by the path of the first: whole ones of a whole one, partial ones of a partial."""
+    name = first.name.removesuffix(f".{formats[0]}")
+    return [first, *(first.with_name(f"{name}.{form}") for form in formats[1:])]
 
 
 def overlay_path(output: Path) -> Path:

@@ -1,4 +1,4 @@
-"""All that one stream leaves: its CSV and, when asked for, the files beside it."""
+"""All that one stream leaves: its table and, when asked for, the files beside it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from auflow.stages.sink.checkpoint import (
     SinkState,
     write_checkpoint,
 )
-from auflow.stages.sink.csv_sink import CsvSink
 from auflow.stages.sink.faces import AlignedFaces, HogSink
 from auflow.stages.sink.paths import aligned_dir, hog_path, overlay_path
+from auflow.stages.sink.provenance import Provenance, provenance_of
+from auflow.stages.sink.table_sink import TableSink
 from auflow.stages.sink.workspace import WorkFolder, writing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ResultSink:
 
     Parameters
     ----------
-    output : path of the CSV; its folder exists
+    output : path of the CSV, after which the other files are named; its folder exists
     settings : which files there are
     info : of the stream
     resume : `Checkpoint.sink`, to go on from there; None begins, whatever an earlier run left
@@ -45,6 +46,8 @@ class ResultSink:
         A file cannot be written (also from every method), or another run writes this output.
     StateError
         `resume` is damaged.
+    UsageError
+        A file needs a package that is not there.
     """
 
     def __init__(
@@ -58,11 +61,14 @@ class ResultSink:
     ) -> None:
         state = None if resume is None else SinkState.unpack(resume)
         self._output = output
+        self._settings = settings
+        self._info = info
+        self._frames = 0 if state is None else state.frames
         self._identity = identity
         self._hog: HogSink | None = None
         self._aligned: AlignedFaces | None = None
         self._overlay: OverlaySink | None = None
-        self._csv: CsvSink | None = None
+        self._table: TableSink | None = None
         self._work = WorkFolder(output, keep=state is not None)
         try:
             self._open(settings, info, state)
@@ -76,7 +82,7 @@ class ResultSink:
         lost = None if state is None else state.lost_in(work.path)
         if lost is not None:
             raise OutputError(f"{output}: cannot be gone on with: {lost}; begin again, without --resume")
-        self._csv = CsvSink(output, settings, work, None if state is None else state.rows)
+        self._table = TableSink(output, settings, work, None if state is None else state.rows)
         if settings.hog:
             self._hog = HogSink(hog_path(output), work.path, None if state is None else state.hog_bytes)
         if settings.aligned:
@@ -95,6 +101,7 @@ class ResultSink:
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the faces of one frame."""
+        self._frames += 1
         for fit, au in zip(fits, aus, strict=True):
             self._rows.add(fit, au)
             if self._hog is not None and au.hog is not None:
@@ -144,23 +151,24 @@ class ResultSink:
             hog_bytes=None if hog is None else hog.size,
             faces=None if aligned is None else aligned.count,
             last_face=-1 if aligned is None else aligned.last,
+            frames=self._frames,
         )
 
     @property
     def rows(self) -> int:
-        """Rows of the CSV so far."""
+        """Rows of the table so far."""
         return self._rows.rows
 
     @property
-    def _rows(self) -> CsvSink:
-        if self._csv is None:
+    def _rows(self) -> TableSink:
+        if self._table is None:
             raise StageError(f"{self._output}: expected an open output, got one that was ended")
-        return self._csv
+        return self._table
 
     def finish(self, table: AuTable, *, interrupted: bool = False) -> Path:
-        """Complete every file; returns the path of the CSV, which gets its name last."""
-        csv = self._rows
-        csv.prepare(table)
+        """Complete every file; returns the path of the table's first format, which gets its name last."""
+        rows = self._rows
+        rows.prepare(table, self._provenance(interrupted=interrupted))
         for sink in (self._hog, self._overlay):
             if sink is not None:
                 sink.prepare()
@@ -170,9 +178,16 @@ class ResultSink:
         for part in (self._hog, self._aligned, self._overlay):
             if part is not None:
                 part.publish(interrupted=interrupted)
-        path = csv.publish(interrupted=interrupted)
+        path = rows.publish(interrupted=interrupted)
         self.discard()
         return path
+
+    def _provenance(self, *, interrupted: bool) -> Provenance | None:
+        if self._settings.formats == ("csv",):
+            return None  # it has no place for it
+        return provenance_of(
+            self._settings, self._info, frames=self._frames, rows=self._rows.rows, interrupted=interrupted
+        )
 
     def suspend(self) -> None:
         """Close everything and leave it where it is, for another `ResultSink` to go on from the last checkpoint."""
@@ -185,7 +200,7 @@ class ResultSink:
         self._work.discard()
 
     def _close(self) -> None:
-        for part in (self._csv, self._hog, self._overlay):
+        for part in (self._table, self._hog, self._overlay):
             if part is not None:
                 part.close()
-        self._csv = None
+        self._table = None

@@ -4,7 +4,7 @@ An input is a JSON file: {"frames": 20, "width": 64, "height": 48, "seed": 1}. T
 AUFLOW_FAKE_FAULT="clnf:7:raise,au:9:kill:1" (role, frame, raise | kill | hang | full, how many times, without that
 always), AUFLOW_FAKE_HUNG (a file that appears when it hangs), AUFLOW_FAKE_DELAY_S (per frame, in CLNF) and
 AUFLOW_FAKE_PRELOAD_S (in the nursery, for CLNF and for AU). Frame 0 is the place beside frames: of a decoder the
-opening, of a sink the end.
+opening, of a sink the end. AUFLOW_FAKE_FORMATS="csv,jsonl" is what is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ from auflow.stages.sink.workspace import writing
 __all__ = ["keep_picture", "read_checkpoint"]
 
 DETECT_EVERY = 5
-SETTINGS = StageSettings(precision="full")
+SETTINGS = StageSettings(
+    precision="full",
+    formats=tuple(os.environ.get("AUFLOW_FAKE_FORMATS", "csv").split(",")),  # type: ignore[arg-type]
+)
 
 
 def prepare(role: str) -> None:

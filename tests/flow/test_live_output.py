@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from auflow.flow import live_output, stagekit
 from auflow.flow.job import StreamJob
 from auflow.stages.records import AuTable
 from auflow.stages.sink.live import LiveSink
+from auflow.stages.sink.provenance import read_provenance
 from auflow.tests.flow.live_lane import Out, end_of, live_job, read_rows, result_of
 from auflow.transport import messages as m
 from auflow.transport.schema import unpack_message
@@ -177,11 +179,33 @@ def test_a_disk_that_is_full_for_rows_leaves_those_before(out: Out, monkeypatch:
     assert output.finish(end_of(1, table=table_of(1))).error is None
 
 
+def test_a_segment_in_other_formats(job: StreamJob, tmp_path: Path) -> None:
+    settings = replace(job.settings, formats=("parquet", "jsonl"))
+    out = Out(stagekit, replace(job, settings=settings))
+    output = out.start()
+    add(output, 1, 2)
+    assert output.finish(end_of(2, last=False, table=table_of(2))) is None
+    written = output.written(wait=True)
+    assert written is not None
+    first = Path(written.output or "")
+    assert first.suffix == ".parquet"
+    assert sorted(path.suffix for path in first.parent.iterdir()) == [".jsonl", ".parquet"]
+    again = out.start(segment=1)  # within the same second, and there is no CSV that would have its name
+    add(again, 3)
+    last = again.finish(end_of(1, table=table_of(1)))
+    assert last.error is None
+    assert len({path.stem for path in first.parent.iterdir()}) == 2
+    found = read_provenance(first.with_suffix(".jsonl"))
+    assert (found["rows"], found["source"]["name"], found["source"]["kind"]) == (2, "door", "live")
+    assert (found["au_values"], found["frames"]) == ("offline", 2)
+    out.close()
+
+
 def test_a_disk_that_is_full_at_the_end_of_a_segment(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     output = out.start()
     add(output, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("auflow.stages.sink.csv_sink.os.fsync", full)
+        patch.setattr("auflow.stages.sink.table_sink.os.fsync", full)
         assert output.finish(end_of(1, last=False, table=table_of(1))) is None
         written = output.written(wait=True)
     assert written is not None

@@ -83,6 +83,19 @@ def test_paths_of_outputs_are_absolute_and_filled_in() -> None:
     assert (file.csv_path(began), file.rotate_s) == (BASE / "tape.csv", 0.0)
 
 
+def test_formats_of_the_table_come_in_their_order() -> None:
+    stream = parse_stream("tape", {"source": "tape.mp4", "formats": ["jsonl", "parquet"]}, BASE, {})
+    assert stream.settings.formats == ("parquet", "jsonl")
+    assert parse_stream("tape", {"source": "tape.mp4"}, BASE, {}).settings.formats == ("csv",)
+
+
+def test_a_format_whose_package_is_missing_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auflow.stages.sink.formats.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"stream\.tape\.formats: .*pip install 'auflow\[parquet\]'"):
+        parse_stream("tape", {"source": "tape.mp4", "formats": ["parquet"]}, BASE, {})
+    assert parse_stream("tape", {"source": "tape.mp4", "formats": ["jsonl"]}, BASE, {}).formats == ("jsonl",)
+
+
 @pytest.mark.parametrize(
     ("cpus", "streams", "lanes"),
     [
@@ -200,6 +213,17 @@ def test_detection_on_other_hosts() -> None:
         (
             "[stream.a]\nsource = 'webcam:0'\ncsv = 'a{start}'\njsonl = 'a{start}'",
             'stream.a.jsonl: "/etc/auflow/a{start}" is written by stream.a.csv',
+        ),
+        (RTSP + "formats = ['csv', 'xlsx']", "stream.door.formats: expected a list of some of csv, parquet, jsonl"),
+        (RTSP + "formats = []", "stream.door.formats: expected a list of some of csv, parquet, jsonl"),
+        (RTSP + "formats = ['parquet']", "stream.door.formats: is written beside the CSV, and there is none"),
+        (
+            "[stream.a]\nsource = 'webcam:0'\ncsv = 'a{start}.csv'\njsonl = 'a{start}.jsonl'\nformats = ['jsonl']",
+            'stream.a.jsonl: "/etc/auflow/a{start}.jsonl" is written by stream.a.formats',
+        ),
+        (
+            "[stream.a]\nsource = 'a.jsonl'\nformats = ['csv', 'jsonl']",
+            'stream.a.formats: "/etc/auflow/a.jsonl" would replace the source of stream a',
         ),
         ("[stream.a]\nsource = 'a.mp4'\ncsv = ''", "stream.a.csv: is all that comes of a recording"),
         ("[stream.a]\nsource = 'a.mp4'\njsonl = 'a.jsonl'", "stream.a.jsonl: is only for live"),

@@ -311,7 +311,7 @@ def test_rows_that_cannot_be_flushed_end_no_stream(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("auflow.stages.sink.csv_sink.sync_data", refuse)
+        patch.setattr("auflow.stages.sink.spool.sync_data", refuse)
         with pytest.raises(CheckpointError, match=r"no checkpoint after frame 2: .* No space left on device"):
             sink.checkpoint(2, {})
     add(sink, 3, 4)

@@ -14,7 +14,7 @@ import pytest
 from auflow.errors import OutputError, ShapeError, StageError
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit
 from auflow.stages.settings import StageSettings
-from auflow.stages.sink import CsvSink
+from auflow.stages.sink import TableSink
 from auflow.stages.sink.columns import AU_GROUPS, FIT_GROUPS, Layout
 
 GAZE = [*(f"gaze_{eye}_{axis}" for eye in range(2) for axis in "xyz"), "gaze_angle_x", "gaze_angle_y"]
@@ -83,7 +83,7 @@ def read_golden(path: Path) -> tuple[list[FaceFit], AuTable]:
 
 
 def written(fits: list[FaceFit], values: AuTable, path: Path, precision) -> list[str]:
-    sink = CsvSink(path, StageSettings(precision=precision))
+    sink = TableSink(path, StageSettings(precision=precision))
     for one in fits:
         sink.add(one, au(one.index, face_id=one.face_id))
     return sink.finish(values).read_text().split("\n")
@@ -139,7 +139,7 @@ def test_values_come_back(tmp_path: Path) -> None:
 
 
 def test_nothing_but_the_result_is_left(tmp_path: Path) -> None:
-    sink = CsvSink(tmp_path / "a.csv", StageSettings(precision="full"))
+    sink = TableSink(tmp_path / "a.csv", StageSettings(precision="full"))
     sink.add(fit(), au())
     assert [path.name for path in tmp_path.iterdir()] == [".a.auflow"]
     assert sink.finish(table(1)) == tmp_path / "a.csv"
@@ -147,12 +147,12 @@ def test_nothing_but_the_result_is_left(tmp_path: Path) -> None:
 
 
 def test_discard_leaves_nothing_and_may_follow_finish(tmp_path: Path) -> None:
-    sink = CsvSink(tmp_path / "a.csv", StageSettings(precision="full"))
+    sink = TableSink(tmp_path / "a.csv", StageSettings(precision="full"))
     sink.add(fit(), au())
     sink.discard()
     sink.discard()
     assert list(tmp_path.iterdir()) == []
-    sink = CsvSink(tmp_path / "b.csv", StageSettings(precision="full"))
+    sink = TableSink(tmp_path / "b.csv", StageSettings(precision="full"))
     sink.finish(table(0))
     sink.discard()
     assert (tmp_path / "b.csv").read_text() == Layout.of(StageSettings()).header() + "\n"
@@ -160,14 +160,14 @@ def test_discard_leaves_nothing_and_may_follow_finish(tmp_path: Path) -> None:
 
 def test_interrupted_goes_under_another_name(tmp_path: Path) -> None:
     (tmp_path / "a.b.csv").write_text("an earlier, whole result")
-    sink = CsvSink(tmp_path / "a.b.csv", StageSettings(precision="full"))
+    sink = TableSink(tmp_path / "a.b.csv", StageSettings(precision="full"))
     sink.add(fit(), au())
     assert sink.finish(table(1), interrupted=True) == tmp_path / "a.b.partial.csv"
     assert (tmp_path / "a.b.csv").read_text() == "an earlier, whole result"
 
 
 def test_mixed_up_frames_and_tables(tmp_path: Path) -> None:
-    sink = CsvSink(tmp_path / "a.csv", StageSettings(precision="full"))
+    sink = TableSink(tmp_path / "a.csv", StageSettings(precision="full"))
     with pytest.raises(StageError, match="frame 2, face 0 came with the AUs of frame 1"):
         sink.add(fit(2), au(1))
     sink.add(fit(1), au(1))
@@ -179,7 +179,7 @@ def test_mixed_up_frames_and_tables(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a\.csv: cannot be written: No such file") as caught:
-        CsvSink(tmp_path / "gone" / "a.csv", StageSettings(precision="full"))
+        TableSink(tmp_path / "gone" / "a.csv", StageSettings(precision="full"))
     assert caught.value.exit_code == 3
 
 
@@ -187,11 +187,11 @@ FULL_DISK = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_csv_sink import CsvSink, StageSettings, au, fit, table
+from test_csv_sink import TableSink, StageSettings, au, fit, table
 from auflow.errors import OutputError
 rows, limit, folder = int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sink = CsvSink(folder / "a.csv", StageSettings(precision="full"))
+sink = TableSink(folder / "a.csv", StageSettings(precision="full"))
 try:
     for k in range(1, rows + 1):
         sink.add(fit(k), au(k))

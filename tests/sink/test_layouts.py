@@ -13,7 +13,7 @@ import pytest
 
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit
 from auflow.stages.settings import COLUMN_CHOICES, Columns, Faces, StageSettings
-from auflow.stages.sink import CsvSink
+from auflow.stages.sink import TableSink
 from auflow.stages.sink.columns import Layout
 
 GAZE = [*(f"gaze_{eye}_{axis}" for eye in range(2) for axis in "xyz"), "gaze_angle_x", "gaze_angle_y"]
@@ -70,7 +70,7 @@ def records(text: str) -> tuple[list[FaceFit], AuTable]:
 
 
 def written(settings: StageSettings, fits: list[FaceFit], table: AuTable, path: Path) -> str:
-    sink = CsvSink(path, settings)
+    sink = TableSink(path, settings)
     for fit in fits:
         sink.add(fit, AuFrame(fit.index, fit.face_id, np.zeros(17), np.zeros(18)))
     return sink.finish(table).read_text()
