@@ -30,6 +30,7 @@ class Noticed:
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], str] = {}  # by who, and state or warning: what was said of it
+        self._restarts: dict[str, int] = {}  # by group
         self._warned: dict[tuple[str, str], Warned] = {}  # by who, and the text without its numbers; oldest first
 
     def newest_first(self) -> tuple[Warned, ...]:
@@ -53,6 +54,10 @@ class Noticed:
         for group in groups:
             name, state = str(group.get("name", "-")), str(group.get("state", "-"))
             self._see(unix_s, name, "state", _state(state, ""))
+            restarts = int(group.get("restarts") or 0)
+            if restarts > self._restarts.get(name, restarts):  # it may have fallen and be up again since
+                self.add(unix_s, name, f"was started again, {restarts} times by now")
+            self._restarts[name] = restarts
         malformed = status.get("dropped_messages")
         text = f"{malformed} messages between processes were malformed and dropped" if malformed else ""
         self._see(unix_s, "service", "messages", text)

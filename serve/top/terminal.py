@@ -19,6 +19,7 @@ __all__ = ["Terminal"]
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _FALLBACK = (80, 24)
+_PATIENCE_S = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -122,7 +123,10 @@ class Terminal:
     def _write(self, text: str) -> None:
         data = memoryview(text.encode(self._encoding, "replace"))
         while data:
-            data = data[os.write(self._out, data) :]
+            try:
+                data = data[os.write(self._out, data) :]
+            except BlockingIOError:  # another program that has this terminal set it so; it is only slow
+                select.select([], [self._out], [], _PATIENCE_S)
 
     def _on_change(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True

@@ -114,7 +114,7 @@ def test_warnings_are_told_once_and_counted_when_only_numbers_differ() -> None:
     (warned,) = view.warnings
     assert (warned.who, warned.text, warned.times) == ("hall", "backing off: refused; next attempt in 61.2 s", 2)
     assert warned.unix_s == 1.75e9 + 14
-    bad_lane = [{"name": "lane-0", "state": "restarting", "restarts": 1, "workers": []}]
+    bad_lane = [{"name": "lane-0", "state": "restarting", "restarts": 0, "workers": []}]
     broken = stream_at("hall", 9, last_warning="the disk is full")
     view = history.take(look_at(16.0, 9, broken, lanes=bad_lane, dropped_messages=3))
     assert [(w.who, w.text) for w in view.warnings[:3]] == [
@@ -122,6 +122,16 @@ def test_warnings_are_told_once_and_counted_when_only_numbers_differ() -> None:
         ("lane-0", "restarting"),
         ("hall", "the disk is full"),
     ]
+
+
+def test_a_restart_between_two_looks_is_told() -> None:
+    history = History()
+    for at_s, restarts in ((10.0, 4), (12.0, 5), (14.0, 5)):
+        lanes = [{"name": "lane-0", "state": "running", "restarts": restarts, "workers": []}]
+        view = history.take(look_at(at_s, 0, lanes=lanes))
+    (warned,) = view.warnings
+    assert (warned.who, warned.text) == ("lane-0", "was started again, 5 times by now")
+    assert warned.unix_s == 1.75e9 + 12
 
 
 def test_a_service_that_goes_away_is_told_and_its_return_too() -> None:

@@ -168,6 +168,19 @@ def test_stopped_it_gives_the_terminal_back_until_it_goes_on(running: Path) -> N
         screen.close()
 
 
+def test_a_terminal_that_is_slow_and_does_not_block(top: Screen) -> None:
+    top.wait_for("door")
+    os.set_blocking(top._slave, False)  # as another program with the same terminal may leave it
+    top.resize(250, 100)
+    for _ in range(20):  # whole frames, more than the kernel keeps, and nobody reads them
+        top.process.send_signal(signal.SIGWINCH)
+        time.sleep(0.05)
+    assert top.process.poll() is None
+    top.type("q")
+    assert top.code() == 0
+    assert top.is_as_before
+
+
 def test_only_what_changes_is_written(top: Screen) -> None:
     top.wait_for("door")
     time.sleep(1.5)  # some refreshes of a service where nothing happens
