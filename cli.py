@@ -28,11 +28,6 @@ first steps:
 
 `auflow COMMAND --help` tells more about each."""
 
-PLOT_EPILOG = """\
-examples:
-  auflow plot interview.csv                         interview.png beside it
-  auflow plot interview.csv -o figures/aus.png"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: those of the process) and return its exit code."""
@@ -83,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     from auflow.live.command import add_parser as add_listen_parser
     from auflow.live.keys_command import add_parser as add_keys_parser
     from auflow.models.commands import add_parser as add_models_parser
+    from auflow.plots.command import add_parser as add_plot_parser
     from auflow.run_command import add_parser as add_run_parser
     from auflow.serve.command import add_parser as add_serve_parser
     from auflow.serve.ctl_command import add_parser as add_ctl_parser
@@ -101,26 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     add_top_parser(commands)
     add_detect_parser(commands)
     add_models_parser(commands)
-    plot = commands.add_parser(
-        "plot",
-        help="draw the AU intensities of a CSV over time",
-        description="Draw the AU intensities of a CSV over time, presence shaded, as a PNG.",
-        epilog=PLOT_EPILOG,
-        formatter_class=raw,
-    )
-    plot.add_argument("csv", metavar="CSV", type=Path, help="a file that `auflow run` (or OpenFace) has written")
-    plot.add_argument("-o", "--output", metavar="PNG", type=Path, help="default: the CSV's name with .png, beside it")
-    plot.set_defaults(handler=_plot)
+    add_plot_parser(commands)
     add_validate_parser(commands)
     add_listen_parser(commands)
     add_keys_parser(commands)
     add_bench_parser(commands)
     return parser
-
-
-def _plot(parsed: argparse.Namespace) -> int:
-    from auflow.plot import plot_csv
-
-    path = plot_csv(parsed.csv, parsed.output or parsed.csv.with_suffix(".png"))
-    sys.stdout.write(f"{path}\n")
-    return 0
