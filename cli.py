@@ -22,7 +22,8 @@ EPILOG = """\
 first steps:
   auflow models fetch --accept-license    get OpenFace's model files (for research, see its licence)
   auflow run interview.mp4                write interview.csv to this folder
-  auflow plot interview.csv               draw its AU intensities to interview.png
+  auflow plot interview.csv               draw its Action Units, head and gaze to interview.png
+  auflow report interview.csv             one page: can its numbers be used, and where not?
   auflow serve serve.toml                 run cameras day and night; `auflow ctl status` tells how it goes
   auflow validate openface.csv ours.csv   compare two results, column group by column group
 
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     from auflow.serve.detect_command import add_parser as add_detect_parser
     from auflow.serve.top.command import add_parser as add_top_parser
     from auflow.validation.command import add_parser as add_validate_parser
+    from auflow.video_report.command import add_parser as add_report_parser
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("auflow", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_detect_parser(commands)
     add_models_parser(commands)
     add_plot_parser(commands)
+    add_report_parser(commands)
     add_validate_parser(commands)
     add_listen_parser(commands)
     add_keys_parser(commands)
