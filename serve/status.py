@@ -55,6 +55,10 @@ def status_of(
             "published": fleet.published_before + sum(tally.published for tally in tallies.values()),
             **({"state": told["bus-0"]["state"]} if "bus-0" in told else {}),
         },
+        "web": {
+            "address": config.web.address,
+            **({"state": told["web-0"]["state"]} if "web-0" in told else {}),
+        },
         "dropped_messages": crew.refused,
     }
 
