@@ -87,6 +87,7 @@ class PageServer:
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
+            log_level="error",  # what clients do wrong is theirs to know
             access_log=False,  # it would have the token in it
             server_header=False,
             proxy_headers=False,

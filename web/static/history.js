@@ -37,6 +37,17 @@ export class History {
     }
   }
 
+  // The largest value of these units in the last minute; 0 where there is none.
+  peak(units) {
+    let most = 0;
+    const from = this.firstWithin(SPAN_S);
+    for (const unit of units) {
+      const column = this.values.get(unit);
+      for (let place = from; place < column.length; place++) if (column[place] > most) most = column[place];
+    }
+    return most;
+  }
+
   firstWithin(seconds) {
     const from = this.last - seconds;
     let low = 0;

@@ -6,7 +6,7 @@ import { keys } from "./keys.js";
 import { drawOverlay } from "./overlay.js";
 import { readColours } from "./palette.js";
 import * as panel from "./panel.js";
-import { drawSeries, drawSpark } from "./plots.js";
+import { drawSeries, drawSpark, topOf } from "./plots.js";
 import { stateName } from "./words.js";
 
 const SERIES_MS = 100;
@@ -154,9 +154,10 @@ function tick(at) {
     sparksAt = at;
     panel.showUnits(result);
     panel.showFaces((page.latest?.results ?? []).map((each) => each.face), face(), chooseFace);
+    const top = topOf(history, panel.rows.keys());
     for (const [unit, { spark }] of panel.rows) {
       const value = result?.success ? (result.au_r[unit] ?? null) : null;
-      drawSpark(spark, unit, history, now, value, Boolean(result?.success && result.au_c[unit]));
+      drawSpark(spark, unit, history, now, value, Boolean(result?.success && result.au_c[unit]), top);
     }
   }
   page.dirty = false;

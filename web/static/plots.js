@@ -56,7 +56,12 @@ function trace(pen, history, values, now, x, y) {
   pen.stroke();
 }
 
-export function drawSpark(canvas, unit, history, now, value, present) {
+// Where the axis of intensities ends: a whole number from 2 to 5, so that small movements are seen.
+export function topOf(history, units) {
+  return Math.min(Math.max(Math.ceil(history?.peak(units) ?? MOST), 2), MOST);
+}
+
+export function drawSpark(canvas, unit, history, now, value, present, most) {
   const drawing = penOf(canvas);
   if (drawing === null) return;
   const { pen, width, height } = drawing;
@@ -74,7 +79,7 @@ export function drawSpark(canvas, unit, history, now, value, present) {
     }
     pen.strokeStyle = colours.soft;
     pen.lineWidth = 1;
-    const y = (each) => bottom - ((bottom - top) * each) / MOST;
+    const y = (each) => bottom - ((bottom - top) * each) / most;
     if (unit !== WITHOUT_INTENSITY) trace(pen, history, history.values.get(unit), now, x, y);
   }
   if (unit === WITHOUT_INTENSITY) return;
@@ -91,14 +96,15 @@ export function drawSeries(canvas, chosen, history, now) {
   const { pen, width, height } = drawing;
   const [left, right, top, bottom] = [24, width - 12, 8, height - 22];
   const x = (age) => right - ((right - left) * age) / SPAN_S;
-  const y = (value) => bottom - ((bottom - top) * value) / MOST;
+  const most = topOf(history, chosen.filter(Boolean));
+  const y = (value) => bottom - ((bottom - top) * value) / most;
   pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
   pen.fillStyle = colours.faint;
   pen.strokeStyle = colours.line;
   pen.lineWidth = 1;
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  for (let value = 0; value <= MOST; value++) {
+  for (let value = 0; value <= most; value++) {
     const at = Math.round(y(value)) + 0.5;
     rule(pen, left, at, right, at);
     pen.fillText(value, left - 7, at);
