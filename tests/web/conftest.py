@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from auflow.tests.serve.live_place import Place
 from auflow.web.access import Door
 from auflow.web.server import PageServer, listen
 
@@ -69,3 +72,12 @@ def guarded() -> Iterator[Page]:
     made = Page(TOKEN, remote=True)
     yield made
     made.server.close()
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A folder for a service with fake stages; its path leaves room for the names of sockets."""
+    with tempfile.TemporaryDirectory(prefix="auflow-t-", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Place(Path(folder))

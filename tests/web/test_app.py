@@ -16,11 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from auflow.errors import StageError, UsageError
 from auflow.tests.web.conftest import TOKEN, Page, until
 from auflow.tests.web.test_hub import frame, opened
+from auflow.tests.web.tools import KEY, silent
 from auflow.web.access import HEADERS, Door
 from auflow.web.hub import MAX_VIEWERS
 from auflow.web.server import listen
 
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 STATIC = Path(__file__).parents[2] / "web" / "static"
 
 
@@ -204,7 +204,7 @@ def test_there_are_so_many_viewers_and_no_more(page: Page) -> None:
 def test_a_viewer_that_reads_nothing_is_dropped_for_and_then_sent_away() -> None:
     page = Page(silence_s=1.0)
     try:
-        with page.watch("door") as quick, silent(page, "door"):
+        with page.watch("door") as quick, silent(page.port, "door"):
             until(lambda: page.server.viewers == 2)
             began, number, seen = time.monotonic(), 0, 0
             big = b"x" * 200_000
@@ -222,18 +222,6 @@ def test_a_viewer_that_reads_nothing_is_dropped_for_and_then_sent_away() -> None
             until(lambda: connections(page) == 1)
     finally:
         page.server.close()
-
-
-def silent(page: Page, stream: str) -> socket.socket:
-    """A client that asks for a stream and never reads."""
-    client = socket.create_connection(("127.0.0.1", page.port))
-    client.sendall(
-        f"GET /ws HTTP/1.1\r\nHost: {page.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    text = json.dumps({"watch": stream}).encode()
-    client.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)  # masked with zeros
-    return client
 
 
 def connections(page: Page) -> int:
