@@ -121,11 +121,11 @@ def test_viewers_that_read_nothing_change_neither_ages_nor_counts(place: Place) 
     with place.serve(web) as running:
         running.flows("a", "b", frames=30)
         running.until(lambda: told(web).get("status"))
-        alone = measured(running, 100)
+        alone = measured(running, 50)
         port = int(web.web.address.rpartition(":")[2])
         with silent(port, "a"), silent(port, "a"), silent(port, "b"), viewer(web, "a") as page:
             running.until(lambda: told(web)["page"]["viewers"] == 4)
-            watched = measured(running, 100)
+            watched = measured(running, 50)
             frames_of(page, 10)
         assert watched["share"] <= alone["share"] + 0.1
         assert watched["age"] <= 2 * alone["age"] + 30
