@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
+    opened = webdriver.Chrome(options=options, service=Service(driver, env={**os.environ, "TMPDIR": "/tmp"}))
     try:
         yield Browser(opened)
     finally:
@@ -72,7 +73,9 @@ class Browser:
         """Whether any pixel of a canvas is not empty."""
         script = (
             f"const c = document.getElementById({json.dumps(canvas)});"
-            "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v)"
+            "const pen = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });"
+            "pen.drawImage(c, 0, 0);"
+            "return pen.getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v)"
         )
         return bool(self.run(script))
 
