@@ -22,7 +22,7 @@ const page = {
   state: null, // of the stream, as it was announced last
   paused: false,
   layers: { landmarks: true, pose: true, gaze: true, bars: false },
-  chosen: ["AU01", "AU04", "AU12", "AU25", "AU45", null],
+  chosen: ["AU01", "AU12", "AU45", null, null, null],
   face: null, // that was chosen; null: the first
   shown: null, // head of the picture that is on the screen
   latest: null, // head of the last frame

@@ -121,7 +121,7 @@ export function drawSeries(canvas, chosen, history, now) {
   pen.beginPath();
   pen.rect(left, top - 2, right - left + 1, bottom - top + 4);
   pen.clip();
-  pen.lineWidth = 1.5;
+  pen.lineWidth = 1.25;
   pen.lineJoin = "round";
   chosen.forEach((unit, slot) => {
     if (unit === null) return;
