@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgpack
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from auflow.cli import main
 from auflow.errors import OutputError, UsageError
 from auflow.flow.role_web import frame_of
 from auflow.flow.topology import WebAddress
@@ -219,3 +221,35 @@ def test_a_frame_whose_results_are_none_is_refused() -> None:
     endless = msgpack.packb({"v": 1, "type": "result", "stream": "a", "seq": 0, "x": float("nan")})
     with pytest.raises(TransportError, match="expected results of numbers and text"):
         frame_of(Shown("a", 64, 48, None, (endless,), b""))
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        (["--stream", "a=webcam:0"], ""),
+        (["--stream", "a=webcam:0", "--web"], "127.0.0.1:8716"),
+        (["--stream", "a=webcam:0", "--web", "[::1]:9"], "[::1]:9"),
+        (["FILE", "--web"], "127.0.0.1:9000"),
+        (["--web", "FILE"], "127.0.0.1:9000"),
+        (["FILE", "--web", "127.0.0.1:9001"], "127.0.0.1:9001"),
+    ],
+)
+def test_the_command_line_turns_it_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], address: str
+) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text('web.address = "127.0.0.1:9000"\n[stream.a]\nsource = "webcam:0"\n')
+    assert main(["serve", "--check", *(str(path) if word == "FILE" else word for word in words)]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["web"]["address"] == address
+
+
+def test_the_name_of_the_variable_with_the_token_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGE_TOKEN", "a-token-of-somebody")
+    path = tmp_path / "serve.toml"
+    path.write_text('[web]\naddress = "127.0.0.1:9000"\ntoken_env = "PAGE_TOKEN"\n')
+    assert main(["serve", "--check", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert tomllib.loads(shown)["web"]["token_env"] == "***"
+    assert "a-token-of-somebody" not in shown
