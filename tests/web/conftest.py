@@ -75,8 +75,9 @@ def guarded() -> Iterator[Page]:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A folder for a service with fake stages; its path leaves room for the names of sockets."""
+    tmp_path_factory.getbasetemp()  # which must not be made below this one
     with tempfile.TemporaryDirectory(prefix="auflow-t-", dir="/tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)

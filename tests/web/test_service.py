@@ -123,6 +123,7 @@ def test_viewers_that_read_nothing_change_neither_ages_nor_counts(place: Place) 
     with place.serve(web) as running:
         running.flows("a", "b", frames=30)
         running.until(lambda: told(web).get("status"))
+        running.until(lambda: all(running.stream(name)["age_p50_ms"] is not None for name in "ab"))
         alone = measured(running, 50)
         port = int(web.web.address.rpartition(":")[2])
         with silent(port, "a"), silent(port, "a"), silent(port, "b"), viewer(web, "a") as page:
