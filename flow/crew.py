@@ -29,6 +29,7 @@ from auflow.flow.topology import (
     BusAddress,
     Role,
     Topology,
+    WebAddress,
     Worker,
     WorkerConfig,
 )
@@ -74,6 +75,7 @@ class Plan:
     settings: StageSettings  # of the first streams, as far as is known
     kit: str  # module that makes the stages
     bus: BusAddress | None = None
+    web: WebAddress | None = None
     detectors_at: tuple[str, ...] = ()  # detection processes on other hosts
     detection_keys: str = ""
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -194,7 +196,7 @@ class Crew:
     def _mark_of(self, name: str) -> Mark | None:
         """What a worker that is gone worked on; told once, for the next one of its name has not begun with it."""
         role, _, number = name.rpartition("-")
-        if role == Role.BUS:
+        if role in (Role.BUS, Role.WEB):
             return None
         rings = self._rings if role == Role.DETECT else [self._rings[int(number)]]
         owner = Owner[role.upper()]
@@ -250,6 +252,7 @@ class Crew:
             kit=self._plan.kit,
             incarnation=incarnation,
             bus=self._plan.bus,
+            web=self._plan.web,
             detectors_at=self._plan.detectors_at,
             detection_keys=self._plan.detection_keys,
             telemetry=self._plan.telemetry,
@@ -257,7 +260,7 @@ class Crew:
         self._nursery.fork(worker.name, config.to_json(), self._rings_for(worker))
 
     def _rings_for(self, worker: Worker) -> list[int]:
-        if worker.role is Role.BUS:
+        if worker.role in (Role.BUS, Role.WEB):
             return []
         return self._ring_fds if worker.role is Role.DETECT else [self._ring_fds[worker.number]]
 

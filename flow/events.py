@@ -85,7 +85,7 @@ class Send:
     """Give a worker an order."""
 
     worker: str
-    order: m.Assign | m.Drain | m.Pause | m.Skip | m.Exit
+    order: m.Assign | m.Drain | m.Pause | m.ServiceStatus | m.Skip | m.Exit
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 from auflow.errors import OutputError
 from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.process import Shell
-from auflow.flow.topology import bus_name
+from auflow.flow.topology import bus_name, web_name
 from auflow.stages.records import AU_INTENSITIES, Frame
 from auflow.stages.settings import Format
 from auflow.stages.sink.paths import table_path, work_path
@@ -35,8 +35,9 @@ from auflow.transport.schema import (
     to_json_line,
     unpack_message,
 )
+from auflow.transport.viewing import ShownSender
 
-__all__ = ["LiveOutput", "make_publisher"]
+__all__ = ["LiveOutput", "make_page", "make_publisher"]
 
 PROGRESS_S = 2.0
 SHORTEST_S = 1.0  # that a number of frames per second is worth something after
@@ -47,11 +48,22 @@ def make_publisher(shell: Shell) -> BusPublisher | None:
     return BusPublisher(shell.context, shell.endpoint(bus_name())) if shell.config.bus is not None else None
 
 
+def make_page(shell: Shell) -> ShownSender | None:
+    """The sink's end of the line to the live page, None where the service has none."""
+    return ShownSender(shell.context, shell.endpoint(web_name())) if shell.config.web is not None else None
+
+
 class LiveOutput:
     """The results of one segment of a live stream. Nothing that fails here ends the stream."""
 
     def __init__(
-        self, shell: Shell, kit: ModuleType | Any, start: m.StreamStart, job: StreamJob, publisher: BusPublisher | None
+        self,
+        shell: Shell,
+        kit: ModuleType | Any,
+        start: m.StreamStart,
+        job: StreamJob,
+        publisher: BusPublisher | None,
+        page: ShownSender | None = None,
     ) -> None:
         assert job.live is not None
         self._shell = shell
@@ -59,6 +71,7 @@ class LiveOutput:
         self.label = job.label
         self._live: LiveJob = job.live
         self._publisher = publisher
+        self._page = page
         self.stream, self._segment = start.stream, start.segment
         self._info = start.info
         self._lines: Any = None
@@ -111,10 +124,15 @@ class LiveOutput:
         """Take in one frame's results, publish them."""
         now = time.monotonic()
         ready, self._last = record.frame, record.frame
-        if self._publisher is not None or self._lines is not None:
+        page = self._page if self._page is not None and self._page.wants(self._job.name) else None
+        is_published = self._publisher is not None or self._lines is not None
+        if is_published or page is not None:
             moment = Moment(ready.index, ready.timestamp_s, ready.captured_s, ready.clock, now - ready.taken_s)
-            for message in pack_result(self._job.name, self._seq(), moment, record.fits, record.aus):
+            results = pack_result(self._job.name, self._seq(), moment, record.fits, record.aus)
+            for message in results if is_published else ():
                 self._publish("result", message)
+            if page is not None and not ready.failed:
+                page.show(self._job.name, results, frame.bgr, self._job.settings.camera)
         if self._sink is not None and self._error is None:
             with self._output_may_fail():
                 self._sink.add(frame, record.fits, record.aus)

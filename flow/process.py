@@ -32,7 +32,7 @@ from auflow.transport.rundir import endpoint
 
 __all__ = ["BEAT_S", "Leave", "Order", "Shell", "WorkerRole", "slot_of"]
 
-Order: TypeAlias = m.Assign | m.Drain | m.Pause | m.Skip
+Order: TypeAlias = m.Assign | m.Drain | m.Pause | m.ServiceStatus | m.Skip
 
 BEAT_S = 0.25
 CONNECT_S = 60.0
@@ -62,7 +62,7 @@ class Shell:
         self.frames = 0  # of this stream
         role = config.worker.role
         lanes = range(config.lanes) if role is Role.DETECT else (config.number,)
-        rings = zip(lanes, config.ring_fds, strict=role is not Role.BUS)  # the bus sees no pixels
+        rings = zip(lanes, config.ring_fds, strict=role not in (Role.BUS, Role.WEB))  # who have none
         self._rings = {lane: FrameRing(fd, Owner[role.name]) for lane, fd in rings}
         self._noted = (-1, -1)
         self._control = DealerLink(self.context, self.endpoint(CONTROL), f"{self.name}/{config.incarnation}")

@@ -84,6 +84,8 @@ class DecodeRole(WorkerRole):
             for feed in self._feeds.values():
                 if not feed.ended:
                     feed.drain()
+        elif isinstance(order, m.ServiceStatus):
+            return  # the page's, not ours
         elif (feed_of := self._feeds.get(order.stream)) is None or feed_of.ended:
             return  # the order crossed the end of the stream
         elif isinstance(order, m.Pause):

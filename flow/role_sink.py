@@ -36,6 +36,7 @@ class SinkRole(WorkerRole):
         self._outputs: dict[int, FileOutput | LiveOutput] = {}
         self._closing: list[LiveOutput] = []  # segments whose CSV is being written
         self._publisher: Any = None  # made when the first live stream comes
+        self._page: Any = None
 
     def connect(self) -> None:
         """Greet the AU worker and the decoder."""
@@ -72,10 +73,11 @@ class SinkRole(WorkerRole):
         if job.live is None:
             self._outputs[start.stream] = FileOutput(self.shell, self.kit, start, job)
             return
-        from auflow.flow.live_output import LiveOutput, make_publisher
+        from auflow.flow.live_output import LiveOutput, make_page, make_publisher
 
         self._publisher = self._publisher or make_publisher(self.shell)
-        self._outputs[start.stream] = LiveOutput(self.shell, self.kit, start, job, self._publisher)
+        self._page = self._page or make_page(self.shell)
+        self._outputs[start.stream] = LiveOutput(self.shell, self.kit, start, job, self._publisher, self._page)
 
     def _add(self, record: m.AuReady) -> None:
         ready, ring = record.frame, self.shell.ring
@@ -133,5 +135,6 @@ class SinkRole(WorkerRole):
         """Close the sockets."""
         self._in.close()
         self._released.close()
-        if self._publisher is not None:
-            self._publisher.close()
+        for end in (self._publisher, self._page):
+            if end is not None:
+                end.close()

@@ -28,6 +28,7 @@ __all__ = [
     "BusAddress",
     "Role",
     "Topology",
+    "WebAddress",
     "Worker",
     "WorkerConfig",
     "birth_order",
@@ -36,6 +37,7 @@ __all__ = [
     "group_name",
     "plan",
     "released_name",
+    "web_name",
 ]
 
 CONTROL = "control"
@@ -53,6 +55,7 @@ class Role(StrEnum):
     AU = "au"
     SINK = "sink"
     BUS = "bus"
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Topology:
     lanes: int
     detectors: int
     bus: bool = False
+    web: bool = False
 
     def groups(self) -> dict[str, tuple[Worker, ...]]:
         """The workers that live and die together, by the name of their group."""
@@ -83,6 +87,8 @@ class Topology:
             groups[group_name(Role.DETECT, number)] = (Worker(Role.DETECT, number),)
         if self.bus:
             groups[group_name(Role.BUS, 0)] = (Worker(Role.BUS, 0),)
+        if self.web:
+            groups[group_name(Role.WEB, 0)] = (Worker(Role.WEB, 0),)
         lane_roles = (Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
         for lane in range(self.lanes):
             groups[group_name(Role.CLNF, lane)] = tuple(Worker(role, lane) for role in lane_roles)
@@ -90,13 +96,13 @@ class Topology:
 
 
 def group_name(role: Role, number: int) -> str:
-    """The group of a worker: its lane; detection workers and the bus are each one of their own."""
-    return f"{role}-{number}" if role in (Role.DETECT, Role.BUS) else f"lane-{number}"
+    """The group of a worker: its lane; detection workers, the bus and the page are each one of their own."""
+    return f"{role}-{number}" if role in (Role.DETECT, Role.BUS, Role.WEB) else f"lane-{number}"
 
 
 def birth_order(workers: Iterable[Worker]) -> list[Worker]:
     """In the order of their birth: those for which the nursery has to load much come last."""
-    order = (Role.DETECT, Role.BUS, Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
+    order = (Role.DETECT, Role.BUS, Role.WEB, Role.DECODE, Role.SINK, Role.AU, Role.CLNF)
     return sorted(workers, key=lambda worker: (order.index(worker.role), worker.number))
 
 
@@ -121,12 +127,27 @@ def bus_name() -> str:
     return "bus"
 
 
+def web_name() -> str:
+    """The socket at which the live page takes what the sinks show."""
+    return "web"
+
+
 @dataclass(frozen=True, slots=True)
 class BusAddress:
     """Where subscribers find the results of live streams."""
 
     address: str  # of ZeroMQ
     keys_dir: str  # of CurveZMQ; "" for none
+
+
+@dataclass(frozen=True, slots=True)
+class WebAddress:
+    """Where browsers find the live page, and what opens it: at most one of the two last."""
+
+    host: str  # without the brackets of IPv6
+    port: int
+    token_env: str = ""  # environment variable that holds the token
+    token_file: str = ""  # file that holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +169,7 @@ class WorkerConfig:
     detection_keys: str = ""  # folder of our keys for them
     bus: BusAddress | None = None  # where live results go, None where there is no bus
     telemetry: Telemetry = field(default_factory=Telemetry)
+    web: WebAddress | None = None  # where the live page is, None where there is none
 
     def to_json(self) -> str:
         """One line."""
@@ -157,11 +179,12 @@ class WorkerConfig:
     def from_json(cls, text: str) -> WorkerConfig:
         """Back from `to_json`."""
         fields = json.loads(text)
-        settings, bus = settings_from(fields.pop("settings")), fields.pop("bus")
+        settings, bus, web = settings_from(fields.pop("settings")), fields.pop("bus"), fields.pop("web")
         return cls(
             **with_tuples({**fields, "telemetry": Telemetry(**fields["telemetry"])}),
             settings=settings,
             bus=None if bus is None else BusAddress(**bus),
+            web=None if web is None else WebAddress(**web),
         )
 
     @property

@@ -90,6 +90,10 @@ def leave(code: int) -> None:
 
 def _make_role(shell: Shell) -> WorkerRole:
     """The work loop for the role in the shell's configuration."""
+    if shell.config.worker.role is Role.WEB:  # what only it needs is an extra
+        from auflow.flow.role_web import WebRole
+
+        return WebRole(shell)
     from auflow.flow.role_bus import BusRole
     from auflow.flow.role_decode import DecodeRole
     from auflow.flow.role_sink import SinkRole

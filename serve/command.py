@@ -21,6 +21,7 @@ examples:
   auflow serve --check serve.toml                         is the file right, and what does it come to?
   auflow serve --stream desk=webcam:0                     a quick start without a file
   auflow serve --stream a=rtsp://10.0.0.7/1 --stream b=rtsp://10.0.0.8/1
+  auflow serve --stream desk=webcam:0 --web               with the live page, at http://127.0.0.1:8716
   auflow ctl status                                       in another terminal: how it goes
 
 docs/serve.md has every key of the file; deploy/ has an example and a unit for systemd.
@@ -48,6 +49,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " stream to run; may come more than once",
     )  # fmt: skip
     serve.add_argument("--policy", choices=("live", "file"), help="of all --stream (default: by the kind of source)")
+    serve.add_argument(
+        "--web", metavar="HOST:PORT", nargs="?", const="", help="show the streams on a page for browsers (default:"
+        " CONFIG's web.address, else 127.0.0.1:8716)",
+    )  # fmt: skip
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -64,19 +69,22 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _configuration(parsed: argparse.Namespace) -> ServeConfig:
-    from auflow.serve.loading import load_config, parse_config
+    from auflow.serve.loading import load_config, parse_config, with_page
 
+    if parsed.web and ":" not in parsed.web and parsed.config is None:
+        parsed.config, parsed.web = Path(parsed.web), ""  # `--web CONFIG`
     if parsed.config is not None:
         if parsed.streams or parsed.policy:
             raise UsageError(
                 "--stream and --policy stand instead of CONFIG: write the streams into it, or leave it out"
             )
-        return load_config(parsed.config)
+        return load_config(parsed.config, web=parsed.web)
     if not parsed.streams:
         raise UsageError(
             "nothing to serve: give a configuration, or --stream NAME=SOURCE; `auflow serve --help` has examples"
         )
-    return parse_config({"stream": _tables(parsed.streams, parsed.policy)}, Path.cwd(), "--stream")
+    document: dict[str, object] = {"stream": _tables(parsed.streams, parsed.policy)}
+    return parse_config(document if parsed.web is None else with_page(document, parsed.web), Path.cwd(), "--stream")
 
 
 def _tables(words: Sequence[str], policy: str | None) -> dict[str, dict[str, str]]:

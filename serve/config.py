@@ -40,6 +40,7 @@ __all__ = [
     "StreamConfig",
     "TelemetryConfig",
     "Transport",
+    "WebConfig",
     "WorkersConfig",
 ]
 
@@ -235,6 +236,18 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The live page."""
+
+    address: str = key("", text, '`HOST:PORT` of the live page, such as `127.0.0.1:8716`; `""`: off')
+    allow_remote: bool = key(False, flag, "allow an address that other machines can reach; a token is needed then")
+    token_env: str = key(
+        "", optional(variable_name), "environment variable (of the service) that holds the token, 16 characters or "
+        "more", shown_as="beyond this machine one is made", secret=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class BusConfig:
     """Where results are published."""
 
@@ -304,6 +317,7 @@ class ServeConfig:
     workers: WorkersConfig
     control_socket: Path
     http: HttpConfig
+    web: WebConfig
     bus: BusConfig
     telemetry: TelemetryConfig
     limits: LimitsConfig

@@ -24,6 +24,7 @@ def describe(config: ServeConfig) -> str:
         "workers": asdict(config.workers),
         "control": {"socket": str(config.control_socket)},
         "http": asdict(config.http),
+        "web": asdict(config.web) | ({"token_env": _HIDDEN} if config.web.token_env else {}),
         "bus": asdict(config.bus),
         "telemetry": asdict(config.telemetry),
         "limits": asdict(config.limits),

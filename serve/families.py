@@ -60,8 +60,9 @@ def families(status: Mapping[str, Any], at_s: float) -> list[Family]:
     streams = [stream for stream in status.get("streams", ()) if stream["state"] != "removed"]
     groups = [*status.get("lanes", ()), *status.get("detectors", ())]
     bus = status.get("bus") or {}
-    if "state" in bus:
-        groups.append({"name": "bus-0", "state": bus["state"], "restarts": bus.get("restarts", 0)})
+    for name, door in (("bus-0", bus), ("web-0", status.get("web") or {})):
+        if "state" in door:
+            groups.append({"name": name, "state": door["state"], "restarts": door.get("restarts", 0)})
     return [
         family_of(metrics.READY, [((), status.get("state") == "ready")]),
         family_of(metrics.GROUP_UP, [((group["name"],), group["state"] == "running") for group in groups]),

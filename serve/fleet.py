@@ -34,7 +34,7 @@ class Fleet:
     ----------
     live_lanes, file_lanes, detectors : how many there may be
     seats : live streams of a lane
-    bus : whether there is one
+    bus, web : whether there is one, and a live page
     limits : of patience and restarts
     seat_taken : called with (lane, seat) when a stream gets a seat, so that its counts begin anew
     seat_left : called with (lane, seat) when it leaves it; its counts
@@ -48,11 +48,12 @@ class Fleet:
         detectors: int,
         seats: int,
         bus: bool,
+        web: bool = False,
         limits: Limits,
         seat_taken: Callable[[int, int], None] = lambda _lane, _seat: None,
         seat_left: Callable[[int, int], Tally] = lambda _lane, _seat: Tally(),
     ) -> None:
-        self.topology = Topology(live_lanes + file_lanes, detectors, bus)
+        self.topology = Topology(live_lanes + file_lanes, detectors, bus, web)
         self.lanes = [Lane(number, number < live_lanes, seats) for number in range(live_lanes + file_lanes)]
         self.streams: dict[str, Stream] = {}
         self.groups = Groups(limits, self._is_busy)

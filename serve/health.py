@@ -25,7 +25,9 @@ def not_ready(status: Mapping[str, Any]) -> list[str]:
         return []
     groups = [*status.get("lanes", ()), *status.get("detectors", ())]
     bus = status.get("bus") or {}
-    groups += [{"name": "the bus", "state": bus["state"]}] if "state" in bus else []
+    web = status.get("web") or {}
+    for name, group in (("the bus", bus), ("the live page", web)):
+        groups += [{"name": name, "state": group["state"]}] if "state" in group else []
     down = [f"{group.get('name')} is {group.get('state')}" for group in groups if group.get("state") not in _UP]
     return [f"the service is {state}", *down]
 

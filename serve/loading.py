@@ -20,6 +20,7 @@ from auflow.serve.config import (
     ServiceConfig,
     StreamConfig,
     TelemetryConfig,
+    WebConfig,
     WorkersConfig,
 )
 from auflow.serve.keys import Faults, Unfit, read_section, shown
@@ -27,12 +28,15 @@ from auflow.serve.places import MAX_SOCKET_PATH, default_socket, default_state_d
 from auflow.serve.stream_config import check_outputs, read_stream
 from auflow.transport.address import check_address, read_address
 
-__all__ = ["SECTIONS", "load_config", "parse_config"]
+__all__ = ["DEFAULT_PAGE", "SECTIONS", "load_config", "parse_config", "with_page"]
+
+DEFAULT_PAGE = "127.0.0.1:8716"
 
 SECTIONS: dict[str, type] = {
     "workers": WorkersConfig,
     "control": ControlConfig,
     "http": HttpConfig,
+    "web": WebConfig,
     "bus": BusConfig,
     "telemetry": TelemetryConfig,
     "limits": LimitsConfig,
@@ -40,10 +44,17 @@ SECTIONS: dict[str, type] = {
 _STREAM = "stream"
 _LARGEST = 1 << 20  # bytes of a file; thousands of streams take less
 _LANES_PER_DETECTOR = 4
+_SHORTEST_TOKEN = 16
 
 
-def load_config(path: Path, environ: Mapping[str, str] | None = None) -> ServeConfig:
+def load_config(path: Path, environ: Mapping[str, str] | None = None, web: str | None = None) -> ServeConfig:
     """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : of the file
+    environ : default this process's environment
+    web : address of the live page that stands in for the file's; "": the file's, or the default where it has none
 
     Raises
     ------
@@ -64,7 +75,17 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> ServeCo
         raise UsageError(f"{path}: lists or tables are nested too deeply for a configuration") from None
     except ValueError as error:  # of the syntax, of UTF-8, or of a number that Python will not read
         raise UsageError(f"{path}: expected TOML: {error}") from error
-    return parse_config(document, path.absolute().parent, str(path), environ)
+    return parse_config(
+        document if web is None else with_page(document, web), path.absolute().parent, str(path), environ
+    )
+
+
+def with_page(document: Mapping[str, object], address: str = "") -> dict[str, object]:
+    """A configuration with the live page on, at this address; "": at its own, or the default."""
+    given = document.get("web", {})
+    if not isinstance(given, Mapping):
+        return dict(document)  # a mistake that is told when it is read
+    return {**document, "web": {**given, "address": address or given.get("address") or DEFAULT_PAGE}}
 
 
 def parse_config(
@@ -92,6 +113,7 @@ def parse_config(
     given = {name: read_section(kind, document.get(name, {}), name, faults) for name, kind in SECTIONS.items()}
     streams = _streams(document.get(_STREAM, {}), base, environ, faults)
     http = _http(HttpConfig(**given["http"]), faults)
+    web = _web(WebConfig(**given["web"]), environ, faults)
     bus = _bus(BusConfig(**given["bus"]), base, faults)
     socket = _socket(given["control"].get("socket", ""), base, environ, faults)
     workers = _workers(given["workers"], streams, base, faults)
@@ -105,6 +127,7 @@ def parse_config(
         workers=workers,
         control_socket=socket,
         http=http,
+        web=web,
         bus=bus,
         telemetry=telemetry,
         limits=LimitsConfig(**given["limits"]),
@@ -152,6 +175,30 @@ def _telemetry(telemetry: TelemetryConfig, state_dir: Path, base: Path, faults: 
     if endpoint and not endpoint.startswith(("http://", "https://")):
         faults.add("telemetry.trace_endpoint", f"expected http://HOST:PORT or https://HOST:PORT, got {shown(endpoint)}")
     return replace(telemetry, targets=str(targets))
+
+
+def _web(web: WebConfig, environ: Mapping[str, str], faults: Faults) -> WebConfig:
+    if not web.address:
+        return web
+    try:
+        _, port = host_and_port(web.address)
+        remote = not read_address(f"tcp://{web.address}").loopback
+    except (Unfit, UsageError):
+        port, remote = 0, False
+    if not port:
+        faults.add("web.address", f"expected HOST:PORT, for example {DEFAULT_PAGE}, got {shown(web.address)}")
+    elif remote and not web.allow_remote:
+        faults.add(
+            "web.address",
+            f"expected an address of this machine only (127.0.0.1 or [::1], no names), got {shown(web.address)}: "
+            "allow_remote = true permits that, with a token",
+        )
+    if web.token_env and len(environ.get(web.token_env, "")) < _SHORTEST_TOKEN:
+        faults.add(
+            "web.token_env",
+            f"expected the name of an environment variable with a token of {_SHORTEST_TOKEN} characters or more in it",
+        )
+    return web
 
 
 def _bus(bus: BusConfig, base: Path, faults: Faults) -> BusConfig:

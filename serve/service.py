@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from auflow.flow.crew import Crew, Plan
 from auflow.flow.groups import Limits
 from auflow.flow.job import LiveJob, StreamJob
 from auflow.flow.nursery import Nursery
-from auflow.flow.topology import BusAddress
+from auflow.flow.topology import BusAddress, Role, Worker
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.models import store
 from auflow.report import StreamSummary
@@ -27,6 +28,7 @@ from auflow.serve.fleet import Fleet
 from auflow.serve.health import HealthServer
 from auflow.serve.keys import Faults
 from auflow.serve.notify import Notifier
+from auflow.serve.page import page_address, page_url
 from auflow.serve.status import status_of
 from auflow.serve.stream_config import check_outputs
 from auflow.serve.watch import Watch
@@ -34,6 +36,7 @@ from auflow.stages.records import SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.stages.sink.finished import is_finished
 from auflow.threads import pin_threads
+from auflow.transport import messages as m
 
 __all__ = ["Service", "run"]
 
@@ -76,6 +79,7 @@ class Service:
         self._health_s = 0.0
         self._was_ready = False
         workers, given = config.workers, config.limits
+        self._page = page_address(config)
         self._limits = limits or Limits(
             startup_s=given.start_s,
             silence_s=given.silence_s,
@@ -90,6 +94,7 @@ class Service:
             detectors=0 if workers.detectors_at else workers.detectors,
             seats=workers.streams_per_lane,
             bus=bool(config.bus.address),
+            web=self._page is not None,
             limits=self._limits,
             seat_taken=lambda lane, seat: self.crew.clear_tally(lane, seat),
             seat_left=lambda lane, seat: self.crew.tally(lane, seat),
@@ -113,6 +118,7 @@ class Service:
                 settings,
                 kit,
                 bus,
+                self._page,
                 detectors_at=workers.detectors_at,
                 detection_keys=workers.keys_dir,
                 telemetry=self._watch.asked,
@@ -141,6 +147,8 @@ class Service:
             else:
                 self.add(stream)
         self._notifier.extend(self._limits.startup_s)
+        if self._page is not None:
+            _log.info("the live page: %s", page_url(self._page))
         self.crew.until_done([self._control], self._turn)
         self._notifier.stopping()
         if self.fleet.error is not None:
@@ -162,6 +170,8 @@ class Service:
         self._watch.update(status)
         if self._health is not None:
             self._health.update(status)
+        if self._page is not None:
+            self.crew.carry_out([e.Send(Worker(Role.WEB, 0).name, m.ServiceStatus(json.dumps(status)))])
         told = f"{status['state']}, {len(status['streams'])} streams"
         if status["state"] == "ready" and not self._was_ready:
             self._was_ready = True

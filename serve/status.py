@@ -64,6 +64,10 @@ def status_of(
             **({name: told["bus-0"][name] for name in ("state", "restarts")} if "bus-0" in told else {}),
         },
         "http": {"address": http_address},
+        "web": {
+            "address": config.web.address,
+            **({name: told["web-0"][name] for name in ("state", "restarts")} if "web-0" in told else {}),
+        },
         "dropped_messages": crew.refused,
     }
 

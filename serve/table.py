@@ -62,6 +62,9 @@ def render(status: Mapping[str, Any]) -> RenderableType:
                 f"{bus.get('state', 'running')}"
             )
         )
+    web = status.get("web") or {}
+    if web.get("address"):
+        parts.append(Text(f"live page http://{web['address']}/: {web.get('state', 'running')}"))
     if status.get("dropped_messages"):
         parts.append(Text(f"{_number(status['dropped_messages'])} messages were malformed and dropped", style="red"))
     return Group(*parts)

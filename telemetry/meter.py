@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +106,11 @@ class Meter:
 
     def counter(self, metric: Metric, read: Callable[[], float]) -> None:
         """A count that somebody else keeps; `read` tells it, in another thread."""
-        self.registry.register(_Count(metric, read))
+        self.registry.register(_Counts(metric, lambda: [((), read())]))
+
+    def counts(self, metric: Metric, read: Callable[[], Mapping[str, float]]) -> None:
+        """Counts of a metric with one label, by its values, that somebody else keeps."""
+        self.registry.register(_Counts(metric, lambda: [((label,), count) for label, count in read().items()]))
 
     def _histogram(self, metric: Metric, label: str = "") -> Histogram:
         child = self._children.get((metric.name, label))
@@ -128,14 +132,14 @@ class Meter:
         return made
 
 
-class _Count(Collector):
+class _Counts(Collector):
     """A counter that is read where it is kept."""
 
-    def __init__(self, metric: Metric, read: Callable[[], float]) -> None:
+    def __init__(self, metric: Metric, read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]) -> None:
         self._metric, self._read = metric, read
 
     def collect(self) -> Iterable[Family]:
-        return [family_of(self._metric, [((), self._read())])]
+        return [family_of(self._metric, self._read())]
 
 
 @dataclass(slots=True)

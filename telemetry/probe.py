@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,11 @@ class Probe:
         """A count that is kept elsewhere."""
         if self.meter is not None:
             self.meter.counter(metric, read)
+
+    def counts(self, metric: Metric, read: Callable[[], Mapping[str, float]]) -> None:
+        """Counts of a metric with one label, by its values, that are kept elsewhere."""
+        if self.meter is not None:
+            self.meter.counts(metric, read)
 
     def close(self) -> None:
         """Answer no more; what is left of the traces gets a moment to leave."""

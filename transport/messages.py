@@ -28,6 +28,7 @@ __all__ = [
     "Pause",
     "Ready",
     "Released",
+    "ServiceStatus",
     "SinkTally",
     "Skip",
     "Snapshot",
@@ -354,6 +355,13 @@ class Skip:
 
     stream: int
     remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """How the service is, for the live page."""
+
+    text: str  # the status (docs/serve.md) as JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,3 +275,42 @@ def test_two_files_that_begin_in_the_same_second_have_two_names(tmp_path: Path) 
     Path(first).touch()
     assert live_output._stamped(pattern) != first
     assert live_output._stamped("door.csv") == "door.csv"
+
+
+class FakePage:
+    """Somebody looks at these streams."""
+
+    def __init__(self, *streams: str) -> None:
+        self.streams = streams
+        self.shown: list[tuple[str, list[dict[str, Any]], tuple[int, ...], Any]] = []
+
+    def wants(self, stream: str) -> bool:
+        return stream in self.streams
+
+    def show(self, stream: str, results: list[bytes], bgr: Any, camera: Any) -> bool:
+        self.shown.append((stream, [unpack_message(result) for result in results], bgr.shape, camera))
+        return True
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_the_page_gets_frames_with_their_results_also_where_nothing_is_published(out: Out, published: bool) -> None:
+    if not published:
+        out.job = live_job(state=out.job.state)
+        out.publisher = None  # type: ignore[assignment]
+    output = out.start()
+    output._page = FakePage("door")  # type: ignore[assignment]
+    add(output, 1, 2)
+    shown = output._page.shown  # type: ignore[union-attr]
+    assert [(stream, results[0]["frame"], shape) for stream, results, shape, _ in shown] == [
+        ("door", 1, (48, 64, 3)),
+        ("door", 2, (48, 64, 3)),
+    ]
+    assert out.ring.tally(0).published == (2 if published else 0)
+
+
+def test_the_page_gets_nothing_of_a_stream_that_nobody_looks_at(out: Out) -> None:
+    output = out.start()
+    output._page = FakePage("hall")  # type: ignore[assignment]
+    add(output, 1)
+    assert output._page.shown == []  # type: ignore[union-attr]
+    assert len(messages(out, "result")) == 1

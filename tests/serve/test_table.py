@@ -46,6 +46,8 @@ def test_every_stream_and_worker_has_a_line() -> None:
         assert f"{name}: {details}" in lines
     assert any("decode" in line and "4711" in line and "12.5" in line for line in lines)
     assert "bus tcp://127.0.0.1:8718: 1,490 messages published, running" in lines
+    page = {"address": "127.0.0.1:8716", "state": "restarting"}
+    assert "live page http://127.0.0.1:8716/: restarting" in shown({**status, "web": page}).splitlines()
 
 
 def test_what_is_wrong_is_shown() -> None:
