@@ -71,7 +71,7 @@ def test_a_viewer_gets_pictures_with_their_results_and_the_status(place: Place, 
         running.flows("a", "b")
         status = running.until(lambda: told(web).get("status"))
         assert {stream["name"] for stream in status["streams"]} == {"a", "b"}
-        assert running.status()["web"] == {"address": web.web.address, "state": "running"}
+        assert running.status()["web"] == {"address": web.web.address, "state": "running", "restarts": 0}
         with viewer(web, "a") as page:
             frames = frames_of(page, 30)
             numbers = [head["results"][0]["frame"] for head, _ in frames]
