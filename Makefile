@@ -30,6 +30,7 @@ models: setup
 demo: models
 	$(BIN)/auflow run demo/astronaut.mp4 -o demo/out --overlay
 	$(BIN)/auflow plot demo/out/astronaut.csv -o demo/out/astronaut.png
+	$(BIN)/auflow report demo/out/astronaut.csv --video demo/astronaut.mp4 -o demo/out
 	@ls -l demo/out
 
 # Without a network the tests that need model files skip, with the reason.
