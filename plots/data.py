@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auflow.plots.bins import Bins, bins_for
+from auflow.plots.gaps import with_gaps
 from auflow.plots.series import Series, Values
 from auflow.stages.sink.au_names import AU_NAMES
 
@@ -33,6 +34,7 @@ def island(series: Series, what: Sequence[str] = ("heatmap", "intensities", "pos
     ----------
     what : of "heatmap", "intensities", "pose", "gaze"; the confidence is always there
     """
+    series = with_gaps(series)
     bins = bins_for(len(series.time), MOST_POINTS)
     document = {
         "rows": len(series.time),

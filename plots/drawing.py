@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from auflow.errors import OutputError, UsageError
 from auflow.plots import panels
 from auflow.plots.bins import Bins, bins_for
+from auflow.plots.gaps import with_gaps
 from auflow.plots.series import Series
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["draw"]
 
 MOST_POINTS = 1600  # of each line: as many as the figure is wide in pixels
 _WIDTH = 11.0  # inches
-_TOP, _BOTTOM = 0.85, 0.5
+_TOP, _BOTTOM = 1.05, 0.5
 _GAP = 0.14  # between two panels
 _LEFT, _RIGHT = 0.215, 0.925
 _Panel = tuple[float, Callable[["Axes"], Any]]  # height in inches, and what draws it
@@ -54,8 +55,9 @@ def draw(series: Series, output: Path, what: Sequence[str]) -> None:
 def _figure(series: Series, what: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
-    bins = bins_for(len(series.time), MOST_POINTS)
-    chosen = _panels(series, what, bins)
+    shown = with_gaps(series)
+    bins = bins_for(len(shown.time), MOST_POINTS)
+    chosen = _panels(shown, what, bins)
     if not chosen:
         raise UsageError(
             f"{series.name}: the table has no columns for {', '.join(what)}; choose other ones with --what"
@@ -73,7 +75,7 @@ def _figure(series: Series, what: Sequence[str]) -> Figure:
         _plain(axis)
         top -= size + _GAP
     _time_axis(axis, series)
-    _caption(figure, series, bins, height)
+    _caption(figure, series, bins, height, gaps=shown is not series)
     return figure
 
 
@@ -119,12 +121,13 @@ def _colour_bar(figure: Figure, drawn: Any, bottom: float, height: float) -> Non
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=panels.TEXT_COLOUR)
 
 
-def _caption(figure: Figure, series: Series, bins: Bins, height: float) -> None:
+def _caption(figure: Figure, series: Series, bins: Bins, height: float, *, gaps: bool) -> None:
     found = int(series.success.sum())
     several = f" Face {series.face} of {len(series.faces)}." if len(series.faces) > 1 else ""
+    hatched = "no face, or no row in the table" if gaps else "no face"
     binned = f" Each point is {bins.size} frames: mean, and shaded smallest to largest." if bins.size > 1 else ""
-    text = f"{len(series.time):,} frames, a face in {found:,}.{several} Hatched: no face.{binned}"
-    if series.aus:
-        text += " Action Units: intensity 0 to 5; present where marked or shaded, the largest on the right."
+    text = f"{len(series.time):,} frames, a face in {found:,}.{several} Hatched: {hatched}.{binned}"
+    if series.aus:  # on a line of its own: both together are wider than the figure
+        text += "\nAction Units: intensity 0 to 5; present where marked or shaded, the largest on the right."
     figure.text(0.02, 1 - 0.3 / height, series.name, fontsize=13, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.55 / height, text, color="#718096", va="center")
+    figure.text(0.02, 1 - 0.47 / height, text, color="#718096", va="top", linespacing=1.3)

@@ -14,12 +14,13 @@ from auflow.plots.series import Series
 __all__ = ["page", "plots_section"]
 
 _ASSETS = files("auflow.plots") / "assets"
+_SCRIPTS = ("values.js", "plots.js")  # one script, so that one digest permits it
 _BUTTONS = (("in", "Zoom in"), ("out", "Zoom out"), ("all", "Whole video"))
 
 
 def page(title: str, parts: Iterable[str]) -> str:
     """A whole page with the script for `plots_section`; `parts` are HTML, `title` is text."""
-    script = (_ASSETS / "plots.js").read_text(encoding="utf-8")
+    script = "".join((_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     style = (_ASSETS / "page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # The script sets the height of canvases and the colour of legends through the DOM, which needs no exception.

@@ -34,7 +34,7 @@ def draw_confidence(axis: Axes, series: Series, bins: Bins) -> None:
     _shade_away(axis, series, bins)
     time = bins.first(series.time)
     values = bins.mean(series.confidence)
-    axis.fill_between(time, 0, np.nan_to_num(values), color=COLOURS[2], alpha=0.25, linewidth=0)
+    axis.fill_between(time, 0, values, color=COLOURS[2], alpha=0.25, linewidth=0)
     axis.plot(time, values, color=COLOURS[2], linewidth=1.0)
     axis.set_ylim(0, 1)
     axis.set_yticks([0, 1])
@@ -78,7 +78,7 @@ def draw_intensity(axis: Axes, series: Series, au: str, bins: Bins) -> None:
     time = bins.first(series.time)
     _shade_away(axis, series, bins)
     if au in series.presences:
-        present = bins.share(series.presences[au]) >= 0.5
+        present = bins.share(series.presences[au] & series.success) >= 0.5
         across: dict[str, Any] = {"transform": axis.get_xaxis_transform(), "linewidth": 0, "step": "mid"}
         axis.fill_between(time, 0, 1, where=present, color=colour, alpha=0.14, **across)
     values = series.intensities.get(au)

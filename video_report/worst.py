@@ -35,10 +35,15 @@ class Stretch:
 
 
 def worst_frames(series: Series, each: int) -> list[WorstFrame]:
-    """Up to `each` frames with the lowest confidence, then up to `each` with the largest jumps, no frame twice."""
+    """Up to `each` frames with the lowest confidence, then up to `each` with the largest jumps, no frame twice.
+
+    Frames that are as certain as the best one are not among them: where all are alike, none is the worst.
+    """
     found: list[WorstFrame] = []
     if series.confidence is not None:
-        doubt = np.where(series.success & np.isfinite(series.confidence), 1 - series.confidence, -np.inf)
+        known = series.success & np.isfinite(series.confidence)
+        best = series.confidence[known].max(initial=-np.inf)
+        doubt = np.where(known & (series.confidence < best), 1 - series.confidence, -np.inf)
         found += [_describe(series, row, f"confidence {series.confidence[row]:.2f}") for row in _largest(doubt, each)]
     jump = jumps(series)
     if jump is not None:

@@ -1,75 +1,8 @@
 // Draws the series of the page's data island on canvases that share their time. No libraries, nothing from outside.
-"use strict";
-
-const NONE = -32768;
-const LARGEST = 32767;
-const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"].map(
-  (hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)),
-);
 const UPPER = new Set(["AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45"]);
 const LEFT = 178;
 const RIGHT = 14;
 const AXIS = 20;
-
-function bytesOf(text) {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i);
-  return new DataView(bytes.buffer);
-}
-
-function valuesOf(row) {
-  if (row.f4 !== undefined) {
-    const view = bytesOf(row.f4);
-    return Float64Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
-  }
-  const view = bytesOf(row.data);
-  return Float64Array.from({ length: view.byteLength / 2 }, (_, i) => {
-    const number = view.getInt16(2 * i, true);
-    return number === NONE ? NaN : row.low + row.step * (number + LARGEST);
-  });
-}
-
-function lineOf(line) {
-  const known = { name: line.name, mean: line.mean ? valuesOf(line.mean) : null };
-  if (line.low) {
-    known.low = valuesOf(line.low);
-    known.high = valuesOf(line.high);
-  }
-  return known;
-}
-
-function colourAt(share) {
-  const at = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
-  const first = Math.min(Math.floor(at), VIRIDIS.length - 2);
-  const mixed = [0, 1, 2].map((k) => Math.round(VIRIDIS[first][k] + (at - first) * (VIRIDIS[first + 1][k] - VIRIDIS[first][k])));
-  return `rgb(${mixed})`;
-}
-
-function rangeOf(lines) {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const line of lines) {
-    for (const values of [line.mean, line.low, line.high]) {
-      for (const value of values || []) {
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
-    }
-  }
-  if (!(low < high)) return Number.isFinite(low) ? [low - 1, low + 1] : [0, 1];
-  const room = 0.06 * (high - low);
-  return [low - room, high + room];
-}
-
-function steps(low, high, most) {
-  const rough = (high - low) / most;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough);
-  const found = [];
-  for (let value = Math.ceil(low / step) * step; value <= high + 1e-9 * step; value += step) found.push(value);
-  return { found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
-}
 
 class Plots {
   constructor(root, data) {
@@ -106,6 +39,7 @@ class Plots {
     legend.className = "legend";
     head.append(title, legend);
     const canvas = document.createElement("canvas");
+    const still = document.createElement("canvas"); // without the cursor, which moves far more often than the rest
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${panel.title} over time`);
     const rows = { heatmap: 15, intensities: 34 }[panel.kind];
@@ -115,7 +49,7 @@ class Plots {
     this.root.append(figure);
     const lines = (panel.lines || []).map(lineOf);
     const range = panel.range || (panel.lines ? rangeOf(lines) : [0, 5]);
-    return { ...panel, canvas, legend, lines, range, height };
+    return { ...panel, canvas, still, legend, lines, range, height };
   }
 
   listen() {
@@ -135,7 +69,14 @@ class Plots {
     }
     new ResizeObserver(() => this.draw()).observe(this.root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-    addEventListener("beforeprint", () => this.draw());
+    addEventListener("beforeprint", () => this.print(true));
+    addEventListener("afterprint", () => this.print(false));
+  }
+
+  // Paper is light, whatever the screen is.
+  print(begins) {
+    document.documentElement.classList.toggle("printing", begins);
+    this.draw();
   }
 
   key(event) {
@@ -174,9 +115,11 @@ class Plots {
       if (at < from || at > to) {
         const half = (to - from) / 2;
         this.view = [at - half, at + half];
+        this.draw();
+        return;
       }
     }
-    this.draw();
+    this.drawCursors();
   }
 
   move(event, canvas) {
@@ -226,22 +169,39 @@ class Plots {
   draw() {
     this.colour = this.colours();
     for (const panel of this.panels) this.drawPanel(panel);
+    this.drawCursors();
+  }
+
+  drawCursors() {
+    for (const panel of this.panels) this.drawCursor(panel);
     this.tell();
+  }
+
+  areaOf(panel) {
+    return { left: LEFT, right: panel.canvas.clientWidth - RIGHT, top: 2, bottom: panel.height - AXIS };
+  }
+
+  // Where a time of the view lies across.
+  across(area) {
+    const [from, to] = this.view;
+    return (time) => area.left + ((time - from) / (to - from)) * (area.right - area.left);
   }
 
   drawPanel(panel) {
     const width = panel.canvas.clientWidth;
     if (!width) return;
     const ratio = window.devicePixelRatio || 1;
-    panel.canvas.width = Math.round(width * ratio);
-    panel.canvas.height = Math.round(panel.height * ratio);
-    const pen = panel.canvas.getContext("2d");
+    for (const canvas of [panel.canvas, panel.still]) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(panel.height * ratio);
+    }
+    const pen = panel.still.getContext("2d");
     pen.scale(ratio, ratio);
     pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
     pen.textBaseline = "middle";
-    const area = { left: LEFT, right: width - RIGHT, top: 2, bottom: panel.height - AXIS };
+    const area = this.areaOf(panel);
     const [from, to] = this.view;
-    const x = (time) => area.left + ((time - from) / (to - from)) * (area.right - area.left);
+    const x = this.across(area);
     const first = Math.max(this.indexAt(from) - 1, 0);
     const last = Math.min(this.indexAt(to) + 1, this.time.length - 1);
     pen.save();
@@ -254,7 +214,6 @@ class Plots {
     pen.restore();
     this.drawLabels(pen, area, panel);
     this.drawAxis(pen, area, x);
-    this.drawCursor(pen, area, x);
   }
 
   // The stretch of time that a point stands for: half way to its neighbours.
@@ -395,7 +354,17 @@ class Plots {
     pen.fillText(this.label === "seconds" ? "time, s" : "frame", 0, area.bottom + 11);
   }
 
-  drawCursor(pen, area, x) {
+  drawCursor(panel) {
+    const { canvas, still } = panel;
+    if (!canvas.width || !still.width || !canvas.clientWidth) return;
+    const pen = canvas.getContext("2d");
+    const area = this.areaOf(panel);
+    const x = this.across(area);
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(still, 0, 0);
+    const ratio = window.devicePixelRatio || 1;
+    pen.scale(ratio, ratio);
     if (this.drag) {
       const [a, b] = this.drag.map(x);
       pen.globalAlpha = 0.18;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 SMALL = """frame, face_id, timestamp, success, AU01_r, AU12_r, AU01_c, AU28_c
@@ -24,3 +25,10 @@ def write_table(path: Path, fps: float = 25.0, **columns: Sequence[float] | np.n
     lines = [", ".join(f"{values[row]:g}" for values in known.values()) for row in range(count)]
     path.write_text("\n".join([", ".join(known), *lines]) + "\n")
     return path
+
+
+def picture_of(path: Path) -> np.ndarray:
+    """(height, width, 3) BGR of a drawn picture."""
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return picture.astype(int)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +13,7 @@ from auflow.errors import OutputError, UsageError
 from auflow.plots.command import ALL
 from auflow.plots.drawing import draw
 from auflow.plots.series import read_series
-from auflow.tests.plots.kit import SMALL, write_table
+from auflow.tests.plots.kit import SMALL, picture_of, write_table
 
 VIRIDIS_LOW = (84, 1, 68)  # BGR of intensity 0
 
@@ -23,12 +22,6 @@ VIRIDIS_LOW = (84, 1, 68)  # BGR of intensity 0
 def small(tmp_path: Path) -> Path:
     (tmp_path / "small.csv").write_text(SMALL)
     return tmp_path / "small.csv"
-
-
-def picture_of(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture.astype(int)
 
 
 def test_demo_figures_are_drawn(demo_dir: Path, tmp_path: Path) -> None:
@@ -105,3 +98,22 @@ def test_parts_that_are_none_are_refused(small: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="2"):
         main(["plot", str(small), "--what", "pose,noses"])
     assert "expected all or some of heatmap, intensities, pose, gaze, got 'noses'" in capsys.readouterr().err
+
+
+def test_presence_without_a_face_is_not_shaded(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    none, some = np.zeros(200), np.ones(200)
+    shaded = []
+    for name, success in (("none", none), ("some", some)):
+        path = write_table(tmp_path / f"{name}.csv", success=success, AU28_c=some)
+        draw(read_series(path), tmp_path / "a.png", ("intensities",))
+        panel = picture_of(tmp_path / "a.png")[165:195, 400:1500]  # below the caption
+        shaded.append(np.mean(np.ptp(panel, axis=2) > 10))
+    assert shaded == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("rows", [1000, 100_000])
+def test_the_caption_fits_on_the_figure(tmp_path: Path, rows: int) -> None:
+    pytest.importorskip("matplotlib")
+    draw(read_series(write_table(tmp_path / "t.csv", AU01_r=np.ones(rows))), tmp_path / "a.png", ("heatmap",))
+    assert (picture_of(tmp_path / "a.png")[:150, -20:] > 250).all()

@@ -34,6 +34,14 @@ def test_the_lowest_confidence_first_and_of_neighbours_only_the_worst(tmp_path: 
     assert found[0].landmarks_px is not None
 
 
+def test_where_all_frames_are_alike_none_is_the_worst(tmp_path: Path) -> None:
+    alike = np.full(100, 0.98)
+    assert not [frame for frame in worst_frames(series(tmp_path, alike), 3) if frame.why.startswith("confidence")]
+    alike[40] = 0.97
+    found = [frame for frame in worst_frames(series(tmp_path, alike), 3) if frame.why.startswith("confidence")]
+    assert [frame.frame for frame in found] == [41]
+
+
 def test_frames_without_a_face_are_not_the_worst_but_lost(tmp_path: Path) -> None:
     confidence, success = np.ones(100), np.ones(100)
     confidence[10:20] = success[10:20] = 0
