@@ -119,7 +119,8 @@ class ClnfStage:
 
     def _visible(self, state: FaceState) -> NDArray[np.uint8]:
         finest = self._model.main.experts[-1]
-        return finest.visible[finest.view_index(state.params_global)].view(np.uint8)
+        visible: NDArray[np.uint8] = finest.visible[finest.view_index(state.params_global)].view(np.uint8)
+        return visible
 
     def _place(self, frame: Frame, state: FaceState, success: bool) -> Placement:
         """What the camera model adds: 3-D landmarks, pose, gaze."""

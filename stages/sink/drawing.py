@@ -44,13 +44,17 @@ LINES = (
     (range(48, 60), True),  # lips
     (range(60, 68), True),
 )
-# A head around the origin of the face model, which lies behind the nose: x right, y down, z away from the camera.
 # At this confidence and below the head's box has the colour UNSURE.
 LEAST_CONFIDENCE = 0.4
 IRIS_POINTS = range(0, 8)  # of the 28 of an eye
 EYE_POINTS = 28
 GAZE_MM = 50.0
+LARGE_FACE_PX = 130  # whose eyes have room for an iris
+# A head around the origin of the face model, which lies behind the nose: x right, y down, z away from the camera.
 HEAD_MM = np.array([[-80.0, -110.0, -45.0], [80.0, 80.0, 115.0]])
+SIDES = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])  # of its 8 corners
+# Pairs of corners that differ in one side.
+EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if np.count_nonzero(SIDES[a] != SIDES[b]) == 1])
 LONGEST_LABEL = "15  lip corner depressor"
 SUBPIXEL_BITS = 4
 MAX_INTENSITY = 5.0
@@ -70,29 +74,28 @@ def draw_face(picture: Picture, fit: FaceFit, *, scale: float = 1.0, camera: Cam
     """
     height, width = picture.shape[:2]
     camera = camera or _guessed(width / scale, height / scale)
-    points, visible = scale * fit.landmarks_px.reshape(2, -1).T, fit.visible != 0
+    points, visible = _fixed(scale * fit.landmarks_px.reshape(2, -1).T), fit.visible != 0
+    size = float(np.ptp(points, axis=0).max()) / 2**SUBPIXEL_BITS
     thickness = max(1, round(min(height, width) / 480))
     _draw_box(picture, fit, scale, camera, thickness)
     for indices, closed in LINES:
         _draw_line(picture, points, visible, [*indices, *([indices[0]] if closed else [])], thickness)
-    size = np.ptp(points, axis=0).max() if np.isfinite(points).all() else 0.0
     # A small face must not vanish below its points, nor the points of a large one in the picture.
-    radius = round(float(np.clip(size / 150, 1.0, max(1.0, min(height, width) / 400))) * 2**SUBPIXEL_BITS)
-    for (x, y), seen in zip(_fixed(points), visible, strict=True):
-        colour = POINT if seen else HIDDEN
-        cv2.circle(picture, (int(x), int(y)), radius, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
-    _draw_gaze(picture, fit, scale, camera, thickness)
+    radius = round(float(np.clip(size / 150, 0.5, max(1.0, min(height, width) / 400))) * 2**SUBPIXEL_BITS)
+    for (x, y), seen in zip(points.tolist(), visible.tolist(), strict=True):
+        cv2.circle(picture, (x, y), radius, POINT if seen else HIDDEN, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+    _draw_gaze(picture, fit, scale, camera, thickness, large=size > LARGE_FACE_PX * thickness)
 
 
 def _draw_line(
-    picture: Picture, points: NDArray[np.floating], visible: NDArray[np.bool_], indices: list[int], thickness: int
+    picture: Picture, points: NDArray[np.int32], visible: NDArray[np.bool_], indices: list[int], thickness: int
 ) -> None:
     if visible[indices].all():
-        cv2.polylines(picture, [_fixed(points[indices])], False, CONTOUR, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(picture, [points[indices]], False, CONTOUR, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
         return
     for a, b in pairwise(indices):
         colour = CONTOUR if visible[a] and visible[b] else HIDDEN
-        cv2.polylines(picture, [_fixed(points[[a, b]])], False, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(picture, [points[[a, b]]], False, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def draw_label(picture: Picture, fit: FaceFit, *, scale: float = 1.0) -> None:
@@ -123,15 +126,10 @@ def _guessed(width: float, height: float) -> Camera:
 
 
 def _draw_box(picture: Picture, fit: FaceFit, scale: float, camera: Camera, thickness: int) -> None:
-    sides = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    corners = HEAD_MM[sides, np.arange(3)] @ _rotation(fit.pose[3:]).T + fit.pose[:3]
-    if (image := _projected(corners, scale, camera)) is None:
-        return
-    for a in range(8):
-        for b in range(a + 1, 8):
-            if np.count_nonzero(sides[a] != sides[b]) == 1:
-                start, end = (tuple(int(v) for v in image[k]) for k in (a, b))
-                cv2.line(picture, start, end, _box_colour(fit.confidence), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+    corners = HEAD_MM[SIDES, np.arange(3)] @ _rotation(fit.pose[3:]).T + fit.pose[:3]
+    if (image := _projected(corners, scale, camera)) is not None:
+        colour = _box_colour(fit.confidence)
+        cv2.polylines(picture, list(image[EDGES]), False, colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _box_colour(confidence: float) -> Colour:
@@ -140,20 +138,21 @@ def _box_colour(confidence: float) -> Colour:
     return blue, green, red
 
 
-def _draw_gaze(picture: Picture, fit: FaceFit, scale: float, camera: Camera, thickness: int) -> None:
-    """Both irises, and from the middle of each a line of `GAZE_MM` along the gaze; nothing where there is no gaze."""
+def _draw_gaze(picture: Picture, fit: FaceFit, scale: float, camera: Camera, thickness: int, *, large: bool) -> None:
+    """Both irises of a large face, and from the middle of each a line of `GAZE_MM` along the gaze, if there is one."""
     for eye in range(2):
         direction = fit.gaze[3 * eye : 3 * eye + 3]
         if not direction.any():
             continue
         first = eye * EYE_POINTS
         iris = [first + k for k in IRIS_POINTS]
-        outline = _fixed(scale * fit.eyes_px.reshape(2, -1).T[iris])
-        cv2.polylines(picture, [outline], True, IRIS, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+        if large:
+            outline = _fixed(scale * fit.eyes_px.reshape(2, -1).T[iris])
+            cv2.polylines(picture, [outline], True, IRIS, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
         middle = fit.eyes_mm.reshape(3, -1)[:, iris].mean(axis=1)
         if (line := _projected(np.array([middle, middle + GAZE_MM * direction]), scale, camera)) is not None:
             start, end = (tuple(int(v) for v in point) for point in line)
-            cv2.line(picture, start, end, GAZE, 2 * thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.line(picture, start, end, GAZE, (1 + large) * thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _projected(points_mm: NDArray[np.floating], scale: float, camera: Camera) -> NDArray[np.int32] | None:
@@ -194,7 +193,7 @@ def draw_panel(panel: Picture, frame: Frame, face: tuple[FaceFit, AuFrame] | Non
     row_px, scale, margin = _layout(height, width)
     state = f"confidence {face[0].confidence:.2f}" if face else "no face"
     if face and numbered:
-        state = f"face {face[0].face_id}   {state}"
+        state = f"face {face[0].face_id}   {face[0].confidence:.2f}"
     clock = f"{frame.index}  {frame.timestamp_s:.2f} s"
     _text(panel, clock, (margin, row_px * 1.1), scale, TEXT)
     _text(panel, state, (width - margin - _text_width_px(state, scale), row_px * 1.1), scale, FAINT)

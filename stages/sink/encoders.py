@@ -28,6 +28,7 @@ class Encoder:
     place: str  # where it works, for a sentence
     pix_fmt: str
     options: dict[str, str] = field(default_factory=dict)  # FFmpeg's own
+    ticks: int = 90_000  # of its clock in a second
 
 
 # In the order in which they are preferred. A constant quality, about that of x264 with crf 20.
@@ -39,7 +40,7 @@ _HARDWARE = (
 )
 _SOFTWARE = (
     Encoder("libx264", "the CPU", "yuv420p", {"preset": "veryfast", "crf": "20"}),
-    Encoder("mpeg4", "the CPU", "yuv420p", {"qscale": "4"}),
+    Encoder("mpeg4", "the CPU", "yuv420p", {"qscale": "4"}, ticks=60_000),  # it counts to 65,535
 )
 HARDWARE = tuple(encoder.name for encoder in _HARDWARE)
 SOFTWARE = tuple(encoder.name for encoder in _SOFTWARE)

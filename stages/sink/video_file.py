@@ -14,11 +14,16 @@ from auflow.stages.sink.encoders import ENCODERS
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 __all__ = ["TIME_BASE", "EncoderError", "VideoFile"]
 
 TIME_BASE = Fraction(1, 90_000)
+
+
+# How PyAV says that it knows no such encoder, that it does not open, or that it takes no such picture.
+_REFUSALS = (OSError, av.error.FFmpegError, ValueError)
 
 
 class EncoderError(Exception):
@@ -69,7 +74,7 @@ class VideoFile:
         while True:
             try:
                 packets = _encode(self._stream, picture)
-            except (OSError, av.error.FFmpegError) as error:
+            except _REFUSALS as error:
                 if self._begun:
                     raise EncoderError(f"{self.encoder} failed in the middle: {_words(error)}") from error
                 self._give_up(self.encoder, error)
@@ -83,7 +88,7 @@ class VideoFile:
         """Write what is left and close the file."""
         try:
             packets = _encode(self._stream, None) if self._begun else []
-        except (OSError, av.error.FFmpegError) as error:
+        except _REFUSALS as error:
             raise EncoderError(f"{self.encoder} failed at the end: {_words(error)}") from error
         self._mux(packets)
         if self._container is not None:
@@ -106,7 +111,7 @@ class VideoFile:
                 self._stream = _add_stream(self._container, name, self._size, self._fps)
                 # Apart from the file's own opening, whose errors are others.
                 self._stream.codec_context.open()
-            except (OSError, av.error.FFmpegError) as error:
+            except _REFUSALS as error:
                 self._give_up(name, error)
                 continue
             self._container.start_encoding()  # FFmpeg opens the file here, not before
@@ -117,7 +122,7 @@ class VideoFile:
         self._refused.append(f"{name}: {_words(error)}")
         self.close()
 
-    def _mux(self, packets: Sequence[av.Packet]) -> None:
+    def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
         if self._container is not None:
             for packet in packets:
                 self._container.mux(packet)
@@ -131,12 +136,12 @@ def _add_stream(container: OutputContainer, name: str, size: tuple[int, int], fp
     )
     stream.width, stream.height = size
     stream.pix_fmt = encoder.pix_fmt
-    stream.codec_context.time_base = TIME_BASE
+    stream.codec_context.time_base = Fraction(1, encoder.ticks)
     stream.codec_context.thread_count = 1
     return stream
 
 
-def _encode(stream: VideoStream, picture: av.VideoFrame | None) -> list[av.Packet]:
+def _encode(stream: VideoStream, picture: av.VideoFrame | None) -> list[Packet[VideoStream]]:
     return list(stream.encode(picture))
 
 
