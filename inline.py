@@ -127,6 +127,7 @@ class _Stream:
     successes: int = 0
     corrupt_frames: int = 0
     interrupted: bool = False
+    overlay_encoder: str | None = None
     error: AuflowError | None = None
     tally: StreamTally = field(default_factory=StreamTally)
 
@@ -145,6 +146,7 @@ class _Stream:
             exit_code=0 if self.error is None else self.error.exit_code,
             statistics=statistics,
             first_result_s=None if first_s is None else first_s - run_began_s,
+            overlay_encoder=self.overlay_encoder,
         )
 
 
@@ -176,8 +178,11 @@ def _run_stream(
         stream.interrupted = interrupted.is_set()
         if stream.frames or not stream.interrupted:
             stream.output = sink.finish(stages.au.finish(), interrupted=stream.interrupted)
+            stream.overlay_encoder = sink.overlay_encoder
     finally:
         sink.discard()
+        if sink.note:
+            reporter.warning(sink.note)
     if not stream.interrupted and (text := cut_short_warning(source.info, stream.frames)):
         reporter.warning(text)
 

@@ -56,6 +56,7 @@ class StreamSummary:
     failed_frames: int = 0  # of `frames`: ended a worker twice, so that no stage looked at them
     dropped_frames: int = 0  # have no row
     restarts: int = 0  # of the workers, while they were at this input
+    overlay_encoder: str | None = None  # that made the annotated video, where there is one
 
 
 class Reporter(Protocol):

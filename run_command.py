@@ -19,6 +19,7 @@ from auflow.flow.nursery import Nursery
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
 from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Faces, Format, Model, Precision, StageSettings
+from auflow.stages.sink.encoders import ASKED, ENCODERS
 from auflow.stages.sink.formats import require_formats
 from auflow.threads import pin_threads
 
@@ -143,6 +144,11 @@ def _add_faces(run: argparse.ArgumentParser) -> None:
 def _add_files(run: argparse.ArgumentParser) -> None:
     files = run.add_argument_group("more files")
     files.add_argument("--overlay", "-tracked", action="store_true", help="NAME.overlay.mp4 with what was found")
+    files.add_argument(
+        "--overlay-encoder", metavar="ENCODER", choices=ASKED, help="of that video: auto takes the graphics hardware"
+        " where that works (default), software never; or one of FFmpeg's by name: "
+        f"{', '.join(ENCODERS)}",
+    )  # fmt: skip
     files.add_argument("--hog", "-hogalign", action="store_true", help="NAME.hog, the FHOG descriptors")
     files.add_argument("--aligned", "-simalign", action="store_true", help="NAME_aligned/, the aligned faces as .bmp")
     files.add_argument(
@@ -238,11 +244,13 @@ def _run(parsed: argparse.Namespace) -> int:
         nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=stdin))
         from auflow.report import exit_code, make_reporter
 
-        options = _checked_options(parsed, began_s)
+        options, notes = _with_encoder(parsed, _checked_options(parsed, began_s))
         reporter = make_reporter(quiet=options.quiet)
         stack.callback(reporter.close)
         if warning:
             reporter.warning(warning)
+        for note in notes:
+            reporter.note(note)
         if options.resume:
             options = _without_finished(options, reporter)
         if not kernels_are_ready(options.settings.model):
@@ -313,6 +321,17 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     return options
 
 
+def _with_encoder(parsed: argparse.Namespace, options: RunOptions) -> tuple[RunOptions, list[str]]:
+    """The options with the encoders that work here, and what is to be told of them; once, for all inputs."""
+    if not options.settings.overlay:
+        return options, []
+    from auflow.stages.sink.encoders import choose_encoders
+
+    choice = choose_encoders(parsed.overlay_encoder or "auto")
+    settings = replace(options.settings, overlay_encoders=choice.encoders)
+    return replace(options, settings=settings), [choice.note]
+
+
 def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:
     """The run without the inputs whose results are there."""
     from auflow.options import output_path
@@ -335,6 +354,8 @@ def _settings(parsed: argparse.Namespace) -> StageSettings:
         raise UsageError("--boxes goes with --images: in a video the faces are followed from frame to frame")
     if parsed.wild and parsed.model == "ceclm":
         raise UsageError("--wild is for the clnf model: CE-CLM has no such settings")
+    if parsed.overlay_encoder is not None and not parsed.overlay:
+        raise UsageError("--overlay-encoder is for the annotated video: add --overlay")
     given = (parsed.fx, parsed.fy, parsed.cx, parsed.cy)
     if any(value is not None for value in given) and None in given:
         raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")

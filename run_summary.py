@@ -123,6 +123,7 @@ def _input(path: str, summary: StreamSummary | None, formats: Sequence[Format]) 
         "state": state,
         "output": found.output,
         "outputs": [] if found.output is None else [str(path) for path in all_tables(Path(found.output), formats)],
+        "overlay_encoder": found.overlay_encoder,
         "error": found.error,
         "exit_code": found.exit_code,
         **_amounts([found], found.seconds),

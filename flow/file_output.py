@@ -71,6 +71,7 @@ class FileOutput:
     def finish(self, end: m.StreamEnd) -> m.StreamWritten:
         """Write the files, or leave none; returns what the orchestrator is to be told."""
         output: str | None = None
+        note, encoder = ("", None) if self._sink is None else (self._sink.note, self._sink.overlay_encoder)
         if self._error is None and end.error is not None:
             self._error = InputError(end.error)
         if end.failed != self._failed:
@@ -99,7 +100,8 @@ class FileOutput:
             error=None if error is None else str(error),
             exit_code=0 if error is None else error.exit_code,
             statistics=self._tally.statistics(),
-            note="",
+            note=note,
+            overlay_encoder=encoder if output is not None else None,
         )
 
     @contextmanager

@@ -229,7 +229,8 @@ class Streams:
         if written is not None:
             summary = self._with_results(summary, written)
         self._summaries[number] = summary
-        return [*_cut_short(stream, summary), Finished(summary)]
+        told = [Warn(written.note)] if written is not None and written.note else []
+        return [*told, *_cut_short(stream, summary), Finished(summary)]
 
     def _with_results(self, summary: StreamSummary, written: m.StreamWritten) -> StreamSummary:
         first_s = written.statistics.first_result_at_s
@@ -245,6 +246,7 @@ class Streams:
             first_result_s=None if first_s is None else first_s - self._began_s,
             failed_frames=written.failed,
             dropped_frames=written.dropped,
+            overlay_encoder=written.overlay_encoder,
         )
 
 

@@ -81,6 +81,8 @@ class FaceFit:
     gaze: NDArray[np.float64] = field(default_factory=lambda: np.zeros(8))  # two unit vectors, then angles x, y [rad]
     eyes_px: NDArray[np.float32] = field(default_factory=lambda: np.zeros(112, np.float32))  # 56 points, planar
     eyes_mm: NDArray[np.float32] = field(default_factory=lambda: np.zeros(168, np.float32))  # planar, camera frame
+    # Which of the 68 landmarks the camera sees (1), by the model's view; the others (0) are guessed from them.
+    visible: NDArray[np.uint8] = field(default_factory=lambda: np.ones(68, np.uint8))
     # The optimisations of the fit, main model and parts together: two per scale. Zeros where nothing was fitted.
     optimisations: int = 0
     converged: int = 0  # of them ended by the criterion, before the limit of iterations

@@ -34,6 +34,7 @@ class StageSettings:
     columns: tuple[Columns, ...] = COLUMN_CHOICES  # groups that the table has beside frame, face and success
     formats: tuple[Format, ...] = ("csv",)  # of the table, at least one, in the order of FORMATS; each is a file
     overlay: bool = False  # also write NAME.overlay.mp4
+    overlay_encoders: tuple[str, ...] = ("libx264", "mpeg4")  # of it: the first that takes the video
     hog: bool = False  # also write NAME.hog, the FHOG descriptors
     aligned: bool = False  # also write the aligned faces into NAME_aligned/
 

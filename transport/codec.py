@@ -46,6 +46,7 @@ _ARRAYS: dict[tuple[type, str], tuple[str, Shape]] = {
     (records.FaceFit, "gaze"): ("<f8", (8,)),
     (records.FaceFit, "eyes_px"): ("<f4", (112,)),
     (records.FaceFit, "eyes_mm"): ("<f4", (168,)),
+    (records.FaceFit, "visible"): ("|u1", (68,)),
     (records.AuFrame, "intensities"): ("<f8", (len(records.AU_INTENSITIES),)),
     (records.AuFrame, "presences"): ("<f8", (len(records.AU_PRESENCES),)),
     (records.AuFrame, "hog"): ("<f4", (4464,)),

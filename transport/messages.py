@@ -282,6 +282,7 @@ class StreamWritten:
     exit_code: int  # of that error
     statistics: StreamStatistics
     note: str  # what the user should know besides
+    overlay_encoder: str | None = None  # of the annotated video, where there is one
 
 
 @dataclass(frozen=True, slots=True)

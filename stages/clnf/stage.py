@@ -111,10 +111,16 @@ class ClnfStage:
             gaze=placed.gaze,
             eyes_px=placed.eyes_px,
             eyes_mm=placed.eyes_mm,
+            visible=self._visible(state),
             optimisations=state.outcome.optimisations,
             converged=state.outcome.converged,
             iterations=state.outcome.iterations,
         )
+
+    def _visible(self, state: FaceState) -> NDArray[np.uint8]:
+        finest = self._model.main.experts[-1]
+        visible: NDArray[np.uint8] = finest.visible[finest.view_index(state.params_global)].view(np.uint8)
+        return visible
 
     def _place(self, frame: Frame, state: FaceState, success: bool) -> Placement:
         """What the camera model adds: 3-D landmarks, pose, gaze."""

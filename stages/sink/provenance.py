@@ -59,6 +59,7 @@ def provenance_of(
     """
     values = "static" if settings.independent else "offline"
     told = asdict(settings)
+    del told["overlay_encoders"]  # of the machine, and nothing of the table's
     if settings.boxes_dir is not None:
         told["boxes_dir"] = _text(Path(settings.boxes_dir).name)
     return {

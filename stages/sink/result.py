@@ -92,12 +92,29 @@ class ResultSink:
             # FFmpeg's libraries are loaded only here.
             from auflow.stages.sink.overlay import OverlaySink
 
-            self._overlay = OverlaySink(overlay_path(output), work.path, info, settings.camera)
+            self._overlay = OverlaySink(
+                overlay_path(output),
+                work.path,
+                info,
+                settings.camera,
+                encoders=settings.overlay_encoders,
+                labelled=settings.independent,
+            )
 
     @property
     def can_checkpoint(self) -> bool:
         """Whether `checkpoint` is possible: an encoder of video cannot be gone on with."""
         return self._overlay is None and self._identity is not None
+
+    @property
+    def overlay_encoder(self) -> str | None:
+        """The encoder of the annotated video; None without one."""
+        return None if self._overlay is None else self._overlay.encoder
+
+    @property
+    def note(self) -> str:
+        """What the user should know of the files; mostly empty."""
+        return "" if self._overlay is None else self._overlay.note
 
     def add(self, frame: Frame, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
         """Append the faces of one frame."""
