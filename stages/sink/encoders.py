@@ -82,7 +82,7 @@ def choose_encoders(asked: str, trial: Trial | None = None) -> Choice:
     first = (*hardware, *software)[0]
     note = f"the annotated video is encoded by {first} on {ENCODERS[first].place}"
     if asked == "auto" and not hardware:
-        note += f", for no hardware encoder works here ({_reasons({name: found[name] for name in HARDWARE})})"
+        note += f": no hardware encoder works here (--overlay-encoder {HARDWARE[0]}, for one, tells why)"
     return Choice((*hardware, *software), note)
 
 

@@ -107,11 +107,7 @@ def test_auto_prefers_hardware_and_keeps_software_for_what_it_refuses() -> None:
 def test_auto_without_hardware_says_why() -> None:
     choice = choose_encoders("auto", Machine("mpeg4"))
     assert choice.encoders == ("mpeg4",)
-    assert choice.note.startswith(
-        "the annotated video is encoded by mpeg4 on the CPU, for no hardware encoder works here"
-    )
-    for name in HARDWARE:
-        assert f"{name}: no {name[-5:]}" in choice.note
+    assert choice.note.startswith("the annotated video is encoded by mpeg4 on the CPU: no hardware encoder works here")
     assert "libx264" not in choice.note
 
 
