@@ -40,7 +40,7 @@ _HARDWARE = (
 )
 _SOFTWARE = (
     Encoder("libx264", "the CPU", "yuv420p", {"preset": "veryfast", "crf": "20"}),
-    Encoder("mpeg4", "the CPU", "yuv420p", {"qscale": "4"}, ticks=60_000),  # it counts to 65,535
+    Encoder("mpeg4", "the CPU", "yuv420p", {"qmin": "2", "qmax": "4"}, ticks=60_000),  # it counts to 65,535
 )
 HARDWARE = tuple(encoder.name for encoder in _HARDWARE)
 SOFTWARE = tuple(encoder.name for encoder in _SOFTWARE)
