@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "main", "measure"]
+__all__ = ["add_arguments", "frames_done", "main", "measure", "tree"]
 
 EVERY_S = 10.0
 START_S = 300.0  # for the first start, which compiles the kernels
@@ -59,13 +60,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(given: argparse.Namespace, http: str = "", telemetry: str = "metrics = false") -> dict[str, Any]:
+def measure(
+    given: argparse.Namespace,
+    http: str = "",
+    telemetry: str = "metrics = false",
+    *,
+    kit: str = "",
+    each: Callable[[Path, int], None] = lambda _socket, _pid: None,
+) -> dict[str, Any]:
     """Run the service and watch it; the figures.
 
     Parameters
     ----------
     http : HOST:PORT of health and metrics, "" for none
     telemetry : the lines of [telemetry] in the configuration
+    kit : module that makes the stages; default: the real ones, or slow ones where `given.slow` says so
+    each : called with the control socket and the service's process when the measurement begins
     """
     rtsp = importlib.import_module("auflow.tests.decode.rtsp_server")
     width, height = map(int, given.size.split("x"))
@@ -76,11 +86,11 @@ def measure(given: argparse.Namespace, http: str = "", telemetry: str = "metrics
         config = folder / "serve.toml"
         config.write_text(_toml(folder, server.url, given, http, telemetry))
         environ = os.environ | {"AUFLOW_BENCH_SLOW": str(given.slow)}
-        kit = "auflow.benchmarks.slow_kit" if given.slow > 1 else "auflow.flow.stagekit"
+        kit = kit or ("auflow.benchmarks.slow_kit" if given.slow > 1 else "auflow.flow.stagekit")
         command = [sys.executable, "-c", _PROGRAM, str(config), kit]
         with (folder / "log").open("w") as log, subprocess.Popen(command, env=environ, stderr=log) as process:
             try:
-                return _watch(folder / "sock", process, given)
+                return _watch(folder / "sock", process, given, each)
             finally:
                 process.terminate()
                 try:
@@ -98,7 +108,9 @@ def _toml(folder: Path, url: str, given: argparse.Namespace, http: str, telemetr
     )
 
 
-def _watch(place: Path, process: subprocess.Popen[bytes], given: argparse.Namespace) -> dict[str, Any]:
+def _watch(
+    place: Path, process: subprocess.Popen[bytes], given: argparse.Namespace, each: Callable[[Path, int], None]
+) -> dict[str, Any]:
     deadline_s = time.monotonic() + START_S
     while not _all_stream(place):
         if process.poll() is not None or time.monotonic() > deadline_s:
@@ -106,6 +118,7 @@ def _watch(place: Path, process: subprocess.Popen[bytes], given: argparse.Namesp
             raise SystemExit(f"live_cameras: the service did not get all cameras to stream; its log:\n{log}")
         time.sleep(0.5)
     time.sleep(2 * given.cameras / given.fps + 5.0)  # caches warm, first detections over
+    each(place, process.pid)
     samples = [_sample(place, process.pid)]
     ends_s = time.monotonic() + 60 * given.minutes
     while (left_s := ends_s - time.monotonic()) > 0:
@@ -146,6 +159,11 @@ def _adds_up(stream: dict[str, Any]) -> bool:
     return bool(frames["in"] == known and frames["under_way"] == 0)
 
 
+def frames_done(place: Path) -> int:
+    """Of all streams, so far."""
+    return sum(stream["frames"]["done"] for stream in _status(place)["streams"])
+
+
 def _total(sample: dict[str, Any], key: str) -> int:
     return sum(stream["frames"][key] for stream in sample["streams"])
 
@@ -174,12 +192,12 @@ def _ask(place: Path, operation: str) -> dict[str, Any]:
 
 
 def _sample(place: Path, root: int) -> dict[str, Any]:
-    pids = _tree(root)
+    pids = tree(root)
     cpu_s, pss_mb = sum(map(_cpu_s, pids)), sum(map(_pss_mb, pids))
     return {"at_s": time.monotonic(), "cpu_s": cpu_s, "pss_mb": pss_mb, "streams": _status(place)["streams"]}
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
     """The process and all below it."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):

@@ -1,6 +1,6 @@
-"""What the metrics cost: a service with cameras, with and without them by turns, and a scraper that asks for all.
+"""What the metrics cost: one service with cameras whose metrics are on and off by turns, and scraped while they are on.
 
-By hand, from a checkout: python -m auflow.benchmarks.metrics_cost --rounds 5 --minutes 0.5
+By hand, from a checkout: python -m auflow.benchmarks.metrics_cost --minutes 6
 """
 
 from __future__ import annotations
@@ -8,72 +8,112 @@ from __future__ import annotations
 import argparse
 import http.client
 import importlib
+import math
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from auflow.benchmarks.live_cameras import add_arguments, measure
+from auflow.benchmarks import live_cameras
+from auflow.benchmarks.toggled_kit import WINDOW_S, is_on
 from auflow.telemetry.meter import Meter
 
 __all__ = ["main"]
 
 _REPEATS = 20_000
+_KIT = "auflow.benchmarks.toggled_kit"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    parser.add_argument("--rounds", type=int, default=5, help="each is once with metrics and once without")
-    parser.add_argument("--scrape-every", type=float, default=5.0, metavar="S", help="seconds between two scrapes")
+    live_cameras.add_arguments(parser)
+    parser.add_argument("--scrape-every", type=float, default=WINDOW_S, metavar="S", help="seconds between two scrapes")
     parser.add_argument("--port", type=int, default=28717)
-    parser.set_defaults(minutes=0.5)
+    parser.set_defaults(minutes=6.0)
     given = parser.parse_args(argv)
-    print_ = sys.stdout.write
     calls_us = _calls_us()
-    print_(f"calls for one frame with one face, in a loop: {calls_us:.1f} us\n\n")
-    print_("| round | CPU ms a frame, with | without | ratio |\n|---|---|---|---|\n")
-    ratios, withouts = [], []
-    for number in range(given.rounds):
-        # The order changes, so that a machine that grows slower or faster favours neither.
-        order = (True, False) if number % 2 == 0 else (False, True)
-        found = {on: _cpu_ms(given, on=on) for on in order}
-        ratios.append(found[True] / found[False])
-        withouts.append(found[False])
-        print_(f"| {number + 1} | {found[True]:.3f} | {found[False]:.3f} | {ratios[-1]:.4f} |\n")
-        sys.stdout.flush()
-    print_(
-        f"\nmedian ratio {statistics.median(ratios):.4f}; the calls alone are "
-        f"{calls_us / 10 / statistics.median(withouts):.2f} % of a frame's CPU time\n"
+    watch = _Watch(given.port, given.scrape_every)
+    found = live_cameras.measure(given, f"127.0.0.1:{given.port}", "metrics = true", kit=_KIT, each=watch.begin)
+    watch.end()
+    on, off = watch.cpu_ms(on=True), watch.cpu_ms(on=False)
+    ratio, error = _ratio(on, off)
+    sys.stdout.write(
+        f"{found['frames']} frames; windows of {WINDOW_S:g} s: {len(on)} with metrics, {len(off)} without; "
+        f"{watch.scrapes} scrapes of all processes\n"
+        f"CPU a frame, all processes: {statistics.mean(on):.3f} ms with, {statistics.mean(off):.3f} ms without; "
+        f"ratio {ratio:.4f} (standard error {error:.4f})\n"
+        f"the calls for one frame with one face, in a loop: {calls_us:.1f} us, "
+        f"{calls_us / 10 / statistics.mean(off):.2f} % of that\n"
     )
     return 0
 
 
-def _cpu_ms(given: argparse.Namespace, *, on: bool) -> float:
-    """CPU time of all processes a frame; with metrics they are scraped as Prometheus does it."""
-    if not on:
-        return float(measure(given)["cpu_ms_per_frame"])
-    over = threading.Event()
-    thread = threading.Thread(target=_scrape, args=(given.port, given.scrape_every, over))
-    thread.start()
-    try:
-        return float(measure(given, f"127.0.0.1:{given.port}", "metrics = true")["cpu_ms_per_frame"])
-    finally:
-        over.set()
-        thread.join()
+def _ratio(on: list[float], off: list[float]) -> tuple[float, float]:
+    ratio = statistics.mean(on) / statistics.mean(off)
+    spread = [statistics.stdev(each) / math.sqrt(len(each)) / statistics.mean(each) for each in (on, off)]
+    return ratio, ratio * math.hypot(*spread)
 
 
-def _scrape(port: int, every_s: float, over: threading.Event) -> None:
-    while not over.wait(every_s):
-        with suppress(OSError, http.client.HTTPException):  # it is not there yet, or no more
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("GET", "/metrics")
-            connection.getresponse().read()
-            connection.close()
+class _Watch:
+    """Looks at the service's CPU time and frames at the edge of each window, and scrapes it while metrics are on."""
+
+    def __init__(self, port: int, every_s: float) -> None:
+        self._port, self._every_s = port, every_s
+        self.scrapes = 0
+        self._windows: dict[bool, list[float]] = {True: [], False: []}
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, place: Path, pid: int) -> None:
+        """All cameras stream."""
+        self._threads = [
+            threading.Thread(target=self._look, args=(place, live_cameras.tree(pid))),
+            threading.Thread(target=self._scrape),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """The measurement is over."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def cpu_ms(self, *, on: bool) -> list[float]:
+        """CPU a frame of each window."""
+        return self._windows[on]
+
+    def _look(self, place: Path, pids: list[int]) -> None:
+        before: tuple[float, int] | None = None
+        while not self._over.wait(WINDOW_S - time.monotonic() % WINDOW_S + 0.01):
+            was_on = is_on(time.monotonic() - WINDOW_S / 2)
+            with suppress(OSError, ValueError):  # the service ends
+                now = sum(map(_cpu_s, pids)), live_cameras.frames_done(place)
+                if before is not None and now[1] > before[1]:
+                    self._windows[was_on].append(1e3 * (now[0] - before[0]) / (now[1] - before[1]))
+                before = now
+
+    def _scrape(self) -> None:
+        while not self._over.wait(self._every_s / 2):
+            if is_on(time.monotonic()):
+                with suppress(OSError, http.client.HTTPException):
+                    connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+                    connection.request("GET", "/metrics")
+                    connection.getresponse().read()
+                    connection.close()
+                    self.scrapes += 1
+                self._over.wait(self._every_s / 2)
+
+
+def _cpu_s(pid: int) -> float:
+    """Of all threads of a process, to the nanosecond: the usual figures count in hundredths of a second."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def _calls_us() -> float:

@@ -47,6 +47,7 @@ class DecodeRole(WorkerRole):
     def setup(self) -> None:
         """A source is opened per input; all that there is to say is how much room there is."""
         probe, ring = self.shell.probe, self.shell.ring
+        probe.expect(Role.DECODE, waits=False)
         self.shell.watch_queue(Role.DECODE)
         probe.gauge(metrics.CREDITS, lambda: self._edge.credit, stage=Role.DECODE)
         probe.gauge(metrics.RING_SLOTS, lambda: ring.slots)

@@ -46,6 +46,7 @@ class SinkRole(WorkerRole):
 
     def setup(self) -> None:
         """A sink is opened per stream."""
+        self.shell.probe.expect(Role.SINK)
         self.shell.watch_queue(Role.SINK)
 
     def step(self) -> None:

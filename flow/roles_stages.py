@@ -64,6 +64,7 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         """Load the models, by making the first stage."""
         settings = self.shell.config.settings
         self._idle[settings] = self.make_stage(settings)
+        self.shell.probe.expect(self.shell.config.role)
         self.shell.watch_queue(self.shell.config.role)
         self.shell.probe.gauge(metrics.CREDITS, lambda: self._sender.credit, stage=self.shell.config.role)
 
@@ -292,6 +293,7 @@ class DetectRole(WorkerRole):
 
     def setup(self) -> None:
         """Load the networks."""
+        self.shell.probe.expect(Role.DETECT)
         self._detector = self.kit.make_detector(self.shell.config.models)
 
     def step(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from auflow.errors import AuflowError
+from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
 from auflow.flow.crew import Crew, Plan
 from auflow.flow.groups import Limits
@@ -22,6 +23,7 @@ from auflow.flow.topology import BusAddress, Role, Worker
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.models import store
 from auflow.report import StreamSummary
+from auflow.serve.checks import host_and_port
 from auflow.serve.config import ServeConfig, StreamConfig
 from auflow.serve.control import ControlServer, dispatch
 from auflow.serve.fleet import Fleet
@@ -38,7 +40,7 @@ from auflow.stages.sink.finished import is_finished
 from auflow.threads import pin_threads
 from auflow.transport import messages as m
 
-__all__ = ["Service", "run"]
+__all__ = ["Service", "refuse_taken", "run"]
 
 HEALTH_S = 1.0  # how often health and the service manager hear of the status
 _log = logging.getLogger("auflow.serve")
@@ -99,6 +101,7 @@ class Service:
             seat_taken=lambda lane, seat: self.crew.clear_tally(lane, seat),
             seat_left=lambda lane, seat: self.crew.tally(lane, seat),
         )
+        refuse_taken(config)
         with ExitStack() as stack:
             self._control = ControlServer(config.control_socket)
             stack.callback(self._control.close)
@@ -296,6 +299,30 @@ def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:
             _log.error("%s", error)
             return error.exit_code
     return 0
+
+
+def refuse_taken(config: ServeConfig) -> None:
+    """Find out now, and not from a worker when streams have begun, that an address is somebody else's.
+
+    Raises
+    ------
+    UsageError
+        That of the bus or of the live page is.
+    """
+    for key, address in (("bus", config.bus.address.removeprefix("tcp://")), ("web", config.web.address)):
+        if not address or "://" in address or address.endswith(":*"):
+            continue
+        host, port = host_and_port(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                reason = error.strerror or error
+                raise UsageError(
+                    f'{key}.address: {address} cannot be listened on: {reason}; choose another, or "" for none'
+                ) from error
 
 
 def _check_models(config: ServeConfig) -> None:

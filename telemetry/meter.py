@@ -55,6 +55,12 @@ class Meter:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def expect(self, stage: str, *, waits: bool) -> None:
+        """Show a stage from the start, with nothing done: a rate needs a zero to begin from."""
+        self._histogram(metrics.STAGE_DURATION, stage)
+        if waits:
+            self._histogram(metrics.QUEUE_WAIT, stage)
+
     def worked(self, stage: str, took_s: float) -> None:
         """A stage worked on one frame."""
         self._histogram(metrics.STAGE_DURATION, stage).observe(took_s)

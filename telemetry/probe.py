@@ -60,6 +60,11 @@ class Probe:
         """Of a frame that begins here; "" where it is not traced."""
         return self._sampler.traceparent() if self._sampler is not None else ""
 
+    def expect(self, stage: str, *, waits: bool = True) -> None:
+        """This worker is to work on frames as that stage, which `waits` for the one before."""
+        if self.meter is not None:
+            self.meter.expect(stage, waits=waits)
+
     def worked(self, stage: str, began_s: float, ended_s: float, *, since_s: float = 0.0, trace: str = "") -> None:
         """A stage worked on one frame.
 

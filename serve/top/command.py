@@ -50,7 +50,14 @@ def _top(parsed: argparse.Namespace) -> int:
         from auflow.serve.top.loop import once
 
         width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if is_terminal else _NOT_A_TERMINAL
-        sys.stdout.write(once(parsed.socket, parsed.interval, width, colour=is_terminal))
+        text = once(parsed.socket, parsed.interval, width, colour=is_terminal)
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            # What is left in the buffer must not fail again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise OutputError(f"the look cannot be written: {error.strerror or error}") from error
         return 0
     if not is_terminal or os.environ.get("TERM", "dumb") in ("dumb", ""):
         raise UsageError("auflow top needs a terminal that can place its text; `auflow top --once` prints one look")

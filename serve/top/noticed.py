@@ -56,7 +56,7 @@ class Noticed:
             self._see(unix_s, name, "state", _state(state, ""))
             restarts = int(group.get("restarts") or 0)
             if restarts > self._restarts.get(name, restarts):  # it may have fallen and be up again since
-                self.add(unix_s, name, f"was started again, {restarts} times by now")
+                self.add(unix_s, name, f"was started again ({restarts} in all)")
             self._restarts[name] = restarts
         malformed = status.get("dropped_messages")
         text = f"{malformed} messages between processes were malformed and dropped" if malformed else ""

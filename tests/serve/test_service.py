@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from auflow.errors import UsageError
+from auflow.serve import service
 from auflow.serve.loading import load_config
 from auflow.tests.flow.live_lane import read_rows
 from auflow.tests.serve.live_place import KIT, LIMITS, Place, Running, Subscriber
@@ -249,7 +250,10 @@ def test_a_service_that_is_killed_goes_on_from_its_checkpoint_when_it_is_started
     assert place.left_behind() == []
 
 
-def test_an_address_that_is_taken_ends_it_at_once_with_the_reason(place: Place) -> None:
+def test_an_address_that_is_taken_in_the_last_moment_ends_it_with_the_reason(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "refuse_taken", lambda _config: None)  # it was free then
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
         with place.serve(place.config({}, bus={"address": address})) as running:
@@ -267,3 +271,15 @@ def test_two_streams_cannot_write_the_same_file(place: Place) -> None:
         assert "is written by stream.a.csv already" in refused["error"]
         assert [stream["name"] for stream in running.status()["streams"]] == ["a"]
         assert running.stream("a")["state"] in ("waiting", *SOURCE_STATES)
+
+
+@pytest.mark.parametrize("door", ["bus", "web"])
+def test_an_address_that_is_taken_is_refused_before_any_stream_begins(place: Place, door: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        tables = {door: {"address": f"tcp://{address}" if door == "bus" else address}}
+        config = place.config({"a": place.camera()}, **tables)
+        with pytest.raises(UsageError, match=rf"{door}\.address: {address} cannot be listened on: .*choose another"):
+            service.Service(config, kit=KIT)
+    assert not place.left_behind()
+    assert not (place.root / "state").exists()

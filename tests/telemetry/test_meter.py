@@ -33,6 +33,15 @@ def test_times_are_counted_in_buckets_by_stage(meter: Meter) -> None:
     assert {labels["stage"] for labels in labels_of(found, f"{metrics.QUEUE_WAIT.name}_count")} == {"clnf"}
 
 
+def test_a_stage_that_has_done_nothing_is_there_at_zero(meter: Meter) -> None:
+    meter.expect("detect", waits=True)
+    meter.expect("decode", waits=False)
+    found = read(meter.text())
+    for stage in ("detect", "decode"):
+        assert value(found, f"{metrics.STAGE_DURATION.name}_count", stage=stage) == 0
+    assert [labels["stage"] for labels in labels_of(found, f"{metrics.QUEUE_WAIT.name}_count")] == ["detect"]
+
+
 def test_convergence_counts_what_was_fitted_only(meter: Meter) -> None:
     meter.fitted([face(optimisations=10, converged=3, iterations=47), face(1), face(2, optimisations=4, iterations=20)])
     found = read(meter.text())

@@ -21,6 +21,7 @@ from auflow.cli import main
 from auflow.errors import OutputError, UsageError
 from auflow.flow.role_web import frame_of
 from auflow.flow.topology import WebAddress
+from auflow.serve import service
 from auflow.serve.config import ServeConfig
 from auflow.serve.page import page_address, page_url
 from auflow.tests.serve.live_place import Place, Running, Subscriber
@@ -136,7 +137,10 @@ def test_viewers_that_read_nothing_change_neither_ages_nor_counts(place: Place) 
             assert running.stream(name)["restarts"] == 0
 
 
-def test_an_address_that_is_taken_ends_it_at_once_with_the_reason(place: Place) -> None:
+def test_an_address_that_is_taken_in_the_last_moment_ends_it_with_the_reason(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "refuse_taken", lambda _config: None)  # it was free then
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with place.serve(place.config({}, web={"address": address})) as running:

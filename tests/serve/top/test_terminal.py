@@ -253,3 +253,13 @@ def test_no_service(short_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert _ENTERED not in screen.text
     finally:
         screen.close()
+
+
+def test_one_look_onto_a_full_disk_is_one_line(running: Path) -> None:
+    command = [sys.executable, "-m", "auflow", "top", "--once", "--interval", "0.1", "--socket", str(running)]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        3,
+        "auflow: error: the look cannot be written: No space left on device\n",
+    )
