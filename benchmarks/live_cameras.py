@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "frames_done", "main", "measure", "tree"]
+__all__ = ["add_arguments", "cpu_s", "frames_done", "main", "measure", "tree"]
 
 EVERY_S = 10.0
 START_S = 300.0  # for the first start, which compiles the kernels
@@ -193,8 +193,8 @@ def _ask(place: Path, operation: str) -> dict[str, Any]:
 
 def _sample(place: Path, root: int) -> dict[str, Any]:
     pids = tree(root)
-    cpu_s, pss_mb = sum(map(_cpu_s, pids)), sum(map(_pss_mb, pids))
-    return {"at_s": time.monotonic(), "cpu_s": cpu_s, "pss_mb": pss_mb, "streams": _status(place)["streams"]}
+    spent_s, pss_mb = sum(map(cpu_s, pids)), sum(map(_pss_mb, pids))
+    return {"at_s": time.monotonic(), "cpu_s": spent_s, "pss_mb": pss_mb, "streams": _status(place)["streams"]}
 
 
 def tree(root: int) -> list[int]:
@@ -216,7 +216,8 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """That a process has used, its ended threads included."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S if fields else 0.0
 

@@ -45,18 +45,25 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout.write(
         f"{found['frames']} frames; windows of {WINDOW_S:g} s: {len(on)} with metrics, {len(off)} without; "
         f"{watch.scrapes} scrapes of all processes\n"
-        f"CPU a frame, all processes: {statistics.mean(on):.3f} ms with, {statistics.mean(off):.3f} ms without; "
-        f"ratio {ratio:.4f} (standard error {error:.4f})\n"
+        f"CPU a frame, all processes, medians: {statistics.median(on):.3f} ms with, {statistics.median(off):.3f} ms "
+        f"without; ratio {ratio:.4f} (standard error about {error:.4f})\n"
         f"the calls for one frame with one face, in a loop: {calls_us:.1f} us, "
-        f"{calls_us / 10 / statistics.mean(off):.2f} % of that\n"
+        f"{calls_us / 10 / statistics.median(off):.2f} % of that\n"
     )
     return 0
 
 
 def _ratio(on: list[float], off: list[float]) -> tuple[float, float]:
-    ratio = statistics.mean(on) / statistics.mean(off)
-    spread = [statistics.stdev(each) / math.sqrt(len(each)) / statistics.mean(each) for each in (on, off)]
-    return ratio, ratio * math.hypot(*spread)
+    """Of the medians: other work on the machine makes some windows much dearer. The error is that of medians, too."""
+    ratio = statistics.median(on) / statistics.median(off)
+    spread = [_spread(each) / math.sqrt(len(each)) / statistics.median(each) for each in (on, off)]
+    return ratio, ratio * 1.25 * math.hypot(*spread)
+
+
+def _spread(values: list[float]) -> float:
+    """The standard deviation, from the quartiles."""
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 1.35
 
 
 class _Watch:
@@ -93,7 +100,7 @@ class _Watch:
         while not self._over.wait(WINDOW_S - time.monotonic() % WINDOW_S + 0.01):
             was_on = is_on(time.monotonic() - WINDOW_S / 2)
             with suppress(OSError, ValueError):  # the service ends
-                now = sum(map(_cpu_s, pids)), live_cameras.frames_done(place)
+                now = sum(map(live_cameras.cpu_s, pids)), live_cameras.frames_done(place)
                 if before is not None and now[1] > before[1]:
                     self._windows[was_on].append(1e3 * (now[0] - before[0]) / (now[1] - before[1]))
                 before = now
@@ -108,12 +115,6 @@ class _Watch:
                     connection.close()
                     self.scrapes += 1
                 self._over.wait(self._every_s / 2)
-
-
-def _cpu_s(pid: int) -> float:
-    """Of all threads of a process, to the nanosecond: the usual figures count in hundredths of a second."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def _calls_us() -> float:
