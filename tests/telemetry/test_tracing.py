@@ -212,7 +212,7 @@ def test_nobody_waits_for_a_collector(
     assert _slowest_call_s(tracer, count) < 0.005
     began_s = time.monotonic()
     tracer.close()
-    assert time.monotonic() - began_s < 2.0  # a second, and what a busy machine adds; unbounded it would be 3 or more
+    assert time.monotonic() - began_s < 1.0 + 0.3
     assert tracer.dropped == count
 
 
