@@ -117,3 +117,10 @@ def test_the_caption_fits_on_the_figure(tmp_path: Path, rows: int) -> None:
     pytest.importorskip("matplotlib")
     draw(read_series(write_table(tmp_path / "t.csv", AU01_r=np.ones(rows))), tmp_path / "a.png", ("heatmap",))
     assert (picture_of(tmp_path / "a.png")[:150, -20:] > 250).all()
+
+
+@pytest.mark.parametrize("ending", [".png", ".html"])
+def test_a_table_that_cannot_be_read_leaves_no_picture(small: Path, ending: str) -> None:
+    small.write_text(SMALL.replace("2.5", "abc"))
+    assert main(["plot", str(small), "-o", str(small.with_suffix(ending))]) == 2
+    assert [path.name for path in small.parent.iterdir()] == ["small.csv"]
