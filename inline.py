@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,8 +49,8 @@ class Clnf(Protocol):
 class Au(Protocol):
     """Predicts Action Units (`auflow.stages.au.AuStage`)."""
 
-    def process(self, frame: Frame, fit: FaceFit) -> AuFrame:
-        """The online values of one frame."""
+    def process_faces(self, frame: Frame, fits: Sequence[FaceFit]) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
+        """The fits of one frame, numbered by the person where there are identities, and the online values of each."""
 
     def finish(self) -> AuTable:
         """The values of all frames since `reset`, after the offline pass."""
@@ -165,11 +165,11 @@ def _run_stream(
     try:
         for frame in _pictures(source, interrupted):
             taken_s = time.monotonic()
-            fits = stages.clnf.process(frame, partial(stages.detector.detect, frame.bgr))
-            aus = [stages.au.process(frame, fit) for fit in fits]
+            detect = _Counted(partial(stages.detector.detect, frame.bgr))
+            fits, aus = stages.au.process_faces(frame, stages.clnf.process(frame, detect))
             stream.tally.result_came()
             sink.add(frame, fits, aus)
-            stream.tally.written(taken_s, fits)
+            stream.tally.written(taken_s, fits, aus, detect.calls)
             stream.frames += 1
             stream.successes += any(fit.success for fit in fits)
             stream.corrupt_frames = source.corrupt_frames
@@ -185,6 +185,18 @@ def _run_stream(
             reporter.warning(sink.note)
     if not stream.interrupted and (text := cut_short_warning(source.info, stream.frames)):
         reporter.warning(text)
+
+
+class _Counted:
+    """Detection that counts how often it was asked for."""
+
+    def __init__(self, detect: Callable[[], NDArray[np.float32]]) -> None:
+        self._detect = detect
+        self.calls = 0
+
+    def __call__(self) -> NDArray[np.float32]:
+        self.calls += 1
+        return self._detect()
 
 
 def _pictures(source: Source, interrupted: threading.Event) -> Iterator[Frame]:

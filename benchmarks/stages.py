@@ -98,7 +98,7 @@ def _measure_once(clip: Path, models_root: Path) -> StageCosts:
         stages = inline.load_stages(*args)
         clocks["detect"].watch(stages.detector, "detect")
         clocks["clnf"].watch(stages.clnf, "process")
-        clocks["au"].watch(stages.au, "process")
+        clocks["au"].watch(stages.au, "process_faces")
         clocks["au, whole video"].watch(stages.au, "finish")
         loaded_s[0] = time.process_time()
         return stages

@@ -48,7 +48,7 @@ class FileOutput:
         if self._error is None:
             with self._output_may_fail():
                 self._sink.add(frame, record.fits, record.aus)
-                self._tally.written(record.frame.taken_s, record.fits)
+                self._tally.written(record.frame.taken_s, record.fits, record.aus, record.detections)
         self._successes += any(fit.success for fit in record.fits)
         self._failed += record.frame.failed
 

@@ -136,7 +136,7 @@ class LiveOutput:
         if self._sink is not None and self._error is None:
             with self._output_may_fail():
                 self._sink.add(frame, record.fits, record.aus)
-        self._tally.written(ready.taken_s, record.fits)
+        self._tally.written(ready.taken_s, record.fits, record.aus, record.detections)
         self._frames += 1
         self._faces = sum(fit.success for fit in record.fits)
         self._successes += self._faces > 0

@@ -170,6 +170,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         self._detection = _detection(shell)
+        self._detections = 0  # asked for in the frame at hand
 
     def make_stage(self, settings: StageSettings) -> Any:
         """A landmark fitter."""
@@ -183,7 +184,9 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         """Fit the frame's faces."""
         if record.failed:
             return m.FitReady(record, self._no_face(frame, self._jobs[record.stream].settings))
-        return m.FitReady(record, stage.process(frame, self._detector(record, frame.bgr)))
+        self._detections = 0
+        fits = stage.process(frame, self._detector(record, frame.bgr))
+        return m.FitReady(record, fits, self._detections)
 
     def told(self, out: m.FitReady) -> None:
         """How the fits converged."""
@@ -206,6 +209,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         request = m.DetectRequest(self.shell.config.number, frame)
 
         def detect() -> NDArray[np.float32]:
+            self._detections += 1
             asked = dataclasses.replace(request, asked_s=time.monotonic())
             self._detection.ask(asked, bgr)
             # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
@@ -258,7 +262,8 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
 
     def work(self, stage: Any, frame: Frame, record: m.FitReady) -> m.AuReady:
         """The online values of the frame."""
-        return m.AuReady(record.frame, record.fits, tuple(stage.process(frame, fit) for fit in record.fits))
+        fits, aus = stage.process_faces(frame, record.fits)
+        return m.AuReady(record.frame, fits, aus, record.detections)
 
     def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
         """With the medians and the series."""

@@ -68,7 +68,7 @@ class FaceFit:
 
     index: int
     timestamp_s: float
-    face_id: int
+    face_id: int  # of the tracker that follows it; from the AU stage on that of the person, where there are identities
     success: bool  # what the CSV says
     accepted: bool  # the validator's verdict: AUs are taken only here (the first fit of a face succeeds without it)
     confidence: float  # the validator's, 0 to 1
@@ -100,6 +100,7 @@ class AuFrame:
     hog: NDArray[np.float32] | None = None  # (4464,) FHOG of the aligned face, when the settings ask for it
     aligned: NDArray[np.uint8] | None = None  # (112, 112, 3) BGR aligned face, when the settings ask for it
     online: NDArray[np.float64] | None = None  # (17,) intensities corrected as they come, 0 to 5; of live streams
+    reused: bool = False  # descriptor and values are those of an earlier frame, which the face has not changed since
 
 
 @dataclass(frozen=True, slots=True)

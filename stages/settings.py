@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COLUMN_CHOICES", "FORMATS", "Columns", "Faces", "Format", "Model", "Precision", "StageSettings"]
+__all__ = [
+    "COLUMN_CHOICES",
+    "FORMATS",
+    "Columns",
+    "Faces",
+    "Format",
+    "Model",
+    "Precision",
+    "StageSettings",
+    "Tracking",
+]
 
 Precision = Literal["openface", "full"]
 Model = Literal["clnf", "ceclm"]
 Faces = Literal["widest", "all", "pictures"]
+Tracking = Literal["openface", "coherent"]
 Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
 Format = Literal["csv", "parquet", "jsonl"]
 COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")
@@ -22,6 +33,10 @@ class StageSettings:
 
     model: Model = "clnf"  # landmark model: CLNF, or CE-CLM, whose files come separately
     faces: Faces = "widest"  # follow the widest face, follow up to four, or take every face of each picture by itself
+    tracking: Tracking = "openface"  # OpenFace's logic to the letter, or only the work that says something new
+    detect_every: int = 5  # coherent: least frames from one look for faces that is not urgent to the next, from 1
+    reuse_below_percent: float = 5.0  # coherent: a face that has changed less keeps its descriptor and AUs; 0: never
+    identities: bool = False  # number faces by the person and keep each person's medians; else by OpenFace's logic
     wild: bool = False  # search wider and longer for a face
     clnf_iterations: int | None = None  # limit of an optimisation, from 1; None is the C++ program's: 5, with wild 10
     clnf_tolerance_px: float | None = None  # converged when all landmarks together moved less; None: its 0.01 px
@@ -41,4 +56,9 @@ class StageSettings:
     @property
     def independent(self) -> bool:
         """Whether each fit stands for itself, without a median and an offline pass."""
-        return self.faces != "widest"
+        return self.faces == "pictures" or (self.faces == "all" and not self.identities)
+
+    @property
+    def coherent(self) -> bool:
+        """Whether work is left out where the picture says nothing new."""
+        return self.tracking == "coherent"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from auflow.stages.records import FaceFit
+    from auflow.stages.records import AuFrame, FaceFit
 
-__all__ = ["Convergence", "Latency", "RecentTally", "StreamStatistics", "StreamTally"]
+__all__ = ["Coherence", "Convergence", "Latency", "RecentTally", "StreamStatistics", "StreamTally"]
 
 _SHORTEST_S = 1e-4
 _STEP = math.log(1.02)  # each bin of the histogram is wider than the one before by this factor
@@ -38,6 +38,18 @@ class Convergence:
             self.converged + other.converged,
             self.iterations + other.iterations,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Coherence:
+    """How much of the work was left out, because the picture said nothing new."""
+
+    detections: int = 0  # times that faces were looked for
+    faces: int = 0  # faces whose Action Units were predicted; each frame has its own
+    reused: int = 0  # of them with the descriptor of an earlier frame
+
+    def __add__(self, other: Coherence) -> Coherence:
+        return Coherence(self.detections + other.detections, self.faces + other.faces, self.reused + other.reused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class StreamStatistics:
     convergence: Convergence = field(default_factory=Convergence)
     latency: Latency = field(default_factory=Latency)
     first_result_at_s: float | None = None  # monotonic: when the first frame had passed the AU stage
+    coherence: Coherence = field(default_factory=Coherence)
 
 
 class StreamTally:
@@ -95,14 +108,25 @@ class StreamTally:
         fits = before.convergence
         self._fits, self._fits_converged = fits.fits, fits.fits_converged
         self._optimisations, self._converged, self._iterations = fits.optimisations, fits.converged, fits.iterations
+        work = before.coherence
+        self._detections, self._faces, self._reused = work.detections, work.faces, work.reused
 
     def result_came(self) -> None:
         """A frame has passed the AU stage."""
         if self._first_result_at_s is None:
             self._first_result_at_s = self._clock()
 
-    def written(self, taken_s: float, fits: Sequence[FaceFit]) -> None:
-        """The rows of a frame that left the decoder at `taken_s` were handed over."""
+    def written(
+        self, taken_s: float, fits: Sequence[FaceFit], aus: Sequence[AuFrame] = (), detections: int = 0
+    ) -> None:
+        """The rows of a frame that left the decoder at `taken_s` were handed over.
+
+        Faces were looked for in it `detections` times.
+        """
+        self._detections += detections
+        for fit, au in zip(fits, aus, strict=bool(aus)):
+            self._faces += fit.accepted
+            self._reused += au.reused
         took_s = self._clock() - taken_s
         number = int(math.log(took_s / _SHORTEST_S) / _STEP) if took_s > _SHORTEST_S else 0
         self._counts[min(number, _BINS - 1)] += 1
@@ -121,6 +145,7 @@ class StreamTally:
             Convergence(self._fits, self._fits_converged, self._optimisations, self._converged, self._iterations),
             Latency(tuple(self._counts), self._longest_s),
             self._first_result_at_s,
+            Coherence(self._detections, self._faces, self._reused),
         )
 
 
@@ -137,10 +162,12 @@ class RecentTally:
         self._before, self._now = StreamStatistics(), StreamTally(clock)
         self._until_s = clock() + _RECENT_S
 
-    def written(self, taken_s: float, fits: Sequence[FaceFit]) -> None:
+    def written(
+        self, taken_s: float, fits: Sequence[FaceFit], aus: Sequence[AuFrame] = (), detections: int = 0
+    ) -> None:
         """As `StreamTally.written`."""
         self._forget()
-        self._now.written(taken_s, fits)
+        self._now.written(taken_s, fits, aus, detections)
 
     def _forget(self) -> None:
         now_s = self._clock()
@@ -153,4 +180,9 @@ class RecentTally:
         """Of the minute at hand and the one before."""
         self._forget()
         now = self._now.statistics()
-        return StreamStatistics(self._before.convergence + now.convergence, self._before.latency + now.latency)
+        before = self._before
+        return StreamStatistics(
+            before.convergence + now.convergence,
+            before.latency + now.latency,
+            coherence=before.coherence + now.coherence,
+        )

@@ -25,7 +25,7 @@ from auflow.transport.faults import MessageError
 
 __all__ = ["VERSION", "decode", "encode"]
 
-VERSION = 3
+VERSION = 4
 _ARRAY_EXT = 1
 _DTYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8"), b"B": np.dtype("|u1")}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}

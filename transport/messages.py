@@ -94,6 +94,7 @@ class FitReady:
 
     frame: FrameReady
     fits: tuple[FaceFit, ...]
+    detections: int = 0  # times that faces were looked for in this frame
     sent_s: float = 0.0  # monotonic
 
 
@@ -104,6 +105,7 @@ class AuReady:
     frame: FrameReady
     fits: tuple[FaceFit, ...]
     aus: tuple[AuFrame, ...]
+    detections: int = 0  # times that faces were looked for in this frame
     sent_s: float = 0.0  # monotonic
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,15 @@ class AuStage:
         if self._settings.keep_series:
             self._series.add(fit.accepted, intensities, presences, online)
         return AuFrame(fit.index, fit.face_id, intensities, presences, hog, aligned, online)
+
+    def process_faces(self, frame: Frame, fits: Sequence[FaceFit]) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
+        """All faces of one frame: their fits, numbered by the person where there are identities, and their values.
+
+        Raises
+        ------
+        ShapeError
+        """
+        return tuple(fits), tuple(self.process(frame, fit) for fit in fits)
 
     def _predict(self, features: F64) -> tuple[F64, F64]:
         if self._predictor.uses_median and self._frames % 2 == 0:

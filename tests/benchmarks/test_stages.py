@@ -64,6 +64,9 @@ class Au:
         self.frames += 1
         return AuFrame(frame.index, 0, np.zeros(17), np.zeros(18))
 
+    def process_faces(self, frame: Frame, fits):
+        return tuple(fits), tuple(self.process(frame, fit) for fit in fits)
+
     def finish(self) -> AuTable:
         return AuTable(np.zeros((self.frames, 17)), np.zeros((self.frames, 18)))
 

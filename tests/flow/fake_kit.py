@@ -223,6 +223,10 @@ class FakeAu:
         self._presences.append(np.full(18, float(frame.index % 2)))
         return AuFrame(frame.index, 0, self._intensities[-1], self._presences[-1])
 
+    def process_faces(self, frame: Frame, fits: Sequence[FaceFit]) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
+        """Each face by itself."""
+        return tuple(fits), tuple(self.process(frame, fit) for fit in fits)
+
     def finish(self) -> AuTable:
         """The values of the stream."""
         intensities = np.array(self._intensities).reshape(-1, 17)
@@ -278,5 +282,5 @@ def run_alone(path: Path, output: Path, failed: int = 0) -> None:
         fits: tuple[FaceFit, ...] = (blank_fit(*got),)
         if frame.index != failed:
             fits = clnf.process(frame, lambda: detector.detect(view))
-        sink.add(frame, fits, [au.process(frame, fit) for fit in fits])
+        sink.add(frame, *au.process_faces(frame, fits))
     sink.finish(au.finish(), interrupted=False)

@@ -74,6 +74,9 @@ class CountingAu:
         self.rows += 1
         return AuFrame(frame.index, fit.face_id, np.zeros(17), np.zeros(18))
 
+    def process_faces(self, frame: Frame, fits):
+        return tuple(fits), tuple(self.process(frame, fit) for fit in fits)
+
     def finish(self) -> AuTable:
         return AuTable(np.full((self.rows, 17), float(self.rows)), np.zeros((self.rows, 18)))
 
