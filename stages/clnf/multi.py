@@ -13,13 +13,13 @@ from auflow.stages.clnf.snapshot import gathered, part_of
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
 from auflow.stages.state import field
 
-__all__ = ["MultiTracker", "SingleTracker"]
+__all__ = ["DROPPED_AFTER", "FACES", "MultiTracker", "SingleTracker", "same_face"]
 
 Floats = NDArray[np.float32]
 
-_FACES = 4
+FACES = 4
 _DETECT_EVERY = 8
-_DROPPED_AFTER = 4  # failures in a row
+DROPPED_AFTER = 4  # failures in a row
 _TAKEN_ABOVE = 0.5
 
 
@@ -54,14 +54,14 @@ class MultiTracker:
     """Follows several faces, as OpenFace's FaceLandmarkVidMulti does."""
 
     def __init__(self, model: FaceModel) -> None:
-        self._trackers = [FaceTracker(model) for _ in range(_FACES)]
+        self._trackers = [FaceTracker(model) for _ in range(FACES)]
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream."""
         for tracker in self._trackers:
             tracker.reset()
-        self._active = [False] * _FACES
+        self._active = [False] * FACES
         self._frames = 0
 
     def forget_faces(self) -> None:
@@ -75,7 +75,7 @@ class MultiTracker:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `snapshot`; StateError where it is of other settings."""
-        self._active = field(arrays, "active", np.bool_, (_FACES,)).tolist()
+        self._active = field(arrays, "active", np.bool_, (FACES,)).tolist()
         self._frames = int(field(arrays, "frames", np.int64, ()))
         for number, tracker in enumerate(self._trackers):
             tracker.restore(part_of(arrays, str(number)))
@@ -86,10 +86,10 @@ class MultiTracker:
         if self._frames % _DETECT_EVERY == 0 and not all(self._active):
             boxes = detect()
         self._frames += 1
-        free = iter([box[:4] for box in boxes if not any(_same_face(t.state, box) for t in self._trackers)])
+        free = iter([box[:4] for box in boxes if not any(same_face(t.state, box) for t in self._trackers)])
         results = []
         for number, tracker in enumerate(self._trackers):
-            if tracker.failures > _DROPPED_AFTER:
+            if tracker.failures > DROPPED_AFTER:
                 self._active[number] = False
                 tracker.reset()
             if self._active[number]:
@@ -100,7 +100,7 @@ class MultiTracker:
         return results
 
 
-def _same_face(state: FaceState, box: Floats) -> bool:
+def same_face(state: FaceState, box: Floats) -> bool:
     """Whether box [x, y, w, h, ...] covers the face: overlap above half of what only one of them covers."""
     x, y = state.landmarks_px.reshape(2, -1)
     left, top, width, height = (float(v) for v in box[:4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,14 @@ from auflow.stages.records import FaceFit, Frame, SourceInfo
 from auflow.stages.settings import Model, StageSettings
 from auflow.stages.state import field, pack_state, unpack_state
 
+if TYPE_CHECKING:
+    from auflow.stages.clnf.coherent_multi import CoherentMultiTracker
+
 __all__ = ["ClnfStage", "warm_up", "warm_up_fit", "warm_up_rest"]
 
 _EYES = ("left_eye_28", "right_eye_28")
 _STATE = 1  # version of the state's form
+_Tracker: TypeAlias = "MultiTracker | CoherentMultiTracker | PictureFitter | SingleTracker"
 
 
 class ClnfStage:
@@ -42,7 +47,8 @@ class ClnfStage:
         names = [part.name for part in self._model.parts]
         self._left, self._right = (names.index(eye) for eye in _EYES)
         self._size = (0, 0)  # of the pictures: height, width; none so far
-        self._gray = np.empty(self._size, np.float32)
+        # Two, in turn: the picture before is looked at once more where a face has just been lost.
+        self._gray = self._gray_before = np.empty(self._size, np.float32)
 
     def reset(self, info: SourceInfo | None = None) -> None:
         """Forget the stream before the next one, which `info` is of."""
@@ -75,7 +81,8 @@ class ClnfStage:
 
     @property
     def _kind(self) -> str:
-        return f"clnf.{self._settings.model}.{self._settings.faces}"
+        how = ".coherent" if self._settings.coherent else ""
+        return f"clnf.{self._settings.model}.{self._settings.faces}{how}"
 
     def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
         """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes.
@@ -87,6 +94,8 @@ class ClnfStage:
             if any(self._size):
                 self._tracker.forget_faces()
             self._size = height, width
+        if self._settings.coherent:
+            self._gray, self._gray_before = self._gray_before, self._gray
         if self._gray.shape != self._size:
             self._gray = np.empty(self._size, np.float32)
         to_gray(frame.bgr, self._gray)
@@ -157,12 +166,18 @@ def _load(models_root: Path, model: Model, wild: bool, iterations: int | None, t
     return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
 
 
-def _tracker(model: FaceModel, settings: StageSettings) -> MultiTracker | PictureFitter | SingleTracker:
-    if settings.faces == "all":
-        return MultiTracker(model)
+def _tracker(model: FaceModel, settings: StageSettings) -> _Tracker:
     if settings.faces == "pictures":
         return PictureFitter(model, turned=settings.wild)
-    return SingleTracker(FaceTracker(model))
+    if settings.coherent:
+        # They bring OpenCV, which the others do without.
+        from auflow.stages.clnf.coherent import CoherentTracker
+        from auflow.stages.clnf.coherent_multi import CoherentMultiTracker
+
+        if settings.faces == "all":
+            return CoherentMultiTracker(model, settings.detect_every)
+        return SingleTracker(CoherentTracker(model, settings.detect_every))
+    return MultiTracker(model) if settings.faces == "all" else SingleTracker(FaceTracker(model))
 
 
 def warm_up(models_root: Path, model: Model = "clnf") -> None:

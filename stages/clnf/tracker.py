@@ -113,6 +113,19 @@ class FaceTracker:
         self._track(gray)
         return self._given_up()
 
+    def try_at(self, gray: Floats, box: Floats) -> TrackResult:
+        """The frame at hand once more, at box [x, y, w, h] with the head as it is thought to be and upright.
+
+        What was known stays where the validator refuses both.
+        """
+        pdm = self._model.pdm
+        rotations = (self.state.params_global[1:4], np.zeros(3, np.float32))
+        found = self._model.best_of(gray, (pdm.params_from_box(box, rotation) for rotation in rotations))
+        if found.success:
+            self.state = found
+            self.failures = -1
+        return TrackResult(self.state, self.state.success)
+
     def _track(self, gray: Floats) -> None:
         start = self.state
         self.state = self._model.fit(gray, start.params_global, start.params_local, tracking=start.success)

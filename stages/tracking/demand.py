@@ -1,0 +1,138 @@
+"""When to look for faces: when OpenFace would, but rarely where the picture shows nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auflow.stages.state import field
+from auflow.stages.tracking.scene import Change
+
+__all__ = ["LookDemand", "SearchDemand"]
+
+_REFUSED_AT_MOST = 3  # starts in a row that the validator refuses, until looking is no longer urgent
+_LONGEST = 4  # looks that found nobody new are so many times the usual number of frames apart at most
+_ANYHOW = 10  # a picture that shows nothing new is looked at after so many times the usual number of frames
+
+
+class LookDemand:
+    """Says which of the looks that OpenFace would take are worth it.
+
+    A face that has just been lost, or was found by the last look, is looked for at once, until its starts have been
+    refused several times in a row. Else it depends on what has changed since the last look: as much as a face, then at
+    once; something, then when `every` frames have passed; nothing, then after ten times as many.
+
+    Parameters
+    ----------
+    every : frames, from 1
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._frames = _ANYHOW * self._every  # since the last look; at the beginning one is due
+        self._found = False
+        self._refused = 0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether another look is likely to help: the last one did, as far as is known."""
+        return self._found and self._refused < _REFUSED_AT_MOST
+
+    def next_frame(self) -> None:
+        """A frame has come."""
+        self._frames += 1
+
+    def is_worth_it(self, change: Callable[[], Change]) -> bool:
+        """Whether to look in this frame; `change`, since the last look, is asked for where it matters."""
+        if self.is_urgent or self._frames >= _ANYHOW * self._every:
+            return True
+        return change() >= (Change.SOME if self._frames >= self._every else Change.FACE)
+
+    def followed(self) -> None:
+        """The face is where the tracker has it: should it be lost, a look is urgent."""
+        self._found = True
+        self._refused = 0
+
+    def looked(self, *, found: bool) -> None:
+        """Faces were looked for in this frame."""
+        self._frames = 0
+        self._found = found
+
+    def started(self, *, accepted: bool) -> None:
+        """A face that was found was started anew, and the validator has judged."""
+        self._refused = 0 if accepted else self._refused + 1
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next frames depend on."""
+        return {"demand": np.array([self._frames, self._found, self._refused], np.int64)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`.
+
+        Raises
+        ------
+        StateError
+        """
+        frames, found, refused = field(arrays, "demand", np.int64, (3,)).tolist()
+        self._frames, self._found, self._refused = frames, bool(found), refused
+
+
+class SearchDemand:
+    """Says in which frames to look for further faces while some are followed, and for those that were just lost.
+
+    Never sooner than `every` frames after the last look. While somebody is missing, then; where the picture has
+    changed, then as well, but looks that found nobody new make the next one wait twice as long, up to four times
+    `every`; where nothing has changed, after ten times `every`.
+
+    Parameters
+    ----------
+    every : frames, from 1
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._frames = _ANYHOW * self._every  # since the last look; at the beginning one is due
+        self._patience = 1
+
+    def next_frame(self) -> None:
+        """A frame has come."""
+        self._frames += 1
+
+    def is_due(self, change: Callable[[], Change], *, missing: bool) -> bool:
+        """Whether to look in this frame; `missing` is whether a face has just been lost, or none is followed."""
+        if self._frames < self._every:
+            return False
+        if missing and change() >= Change.SOME:
+            return True
+        if self._frames < self._patience * self._every:
+            return False
+        return self._frames >= _ANYHOW * self._every or change() >= Change.SOME
+
+    def looked(self, *, found: bool) -> None:
+        """Faces were looked for in this frame; `found`: one that was not followed."""
+        self._frames = 0
+        self._patience = 1 if found else min(2 * self._patience, _LONGEST)
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the next frames depend on."""
+        return {"demand": np.array([self._frames, self._patience], np.int64)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `snapshot`.
+
+        Raises
+        ------
+        StateError
+        """
+        self._frames, self._patience = field(arrays, "demand", np.int64, (2,)).tolist()
