@@ -55,11 +55,12 @@ class CoherentTracker(FaceTracker):
         self._scene.reset()
         self._carrier.forget()
         self._width_px = 0.0  # of the face when it was last accepted
+        self._seen = False  # by a look, and by none since that found nothing: else it may be the wall that is followed
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""
         own = self._demand.snapshot() | self._scene.snapshot() | self._carrier.snapshot()
-        return super().snapshot() | own | {"width_px": np.array(self._width_px)}
+        return super().snapshot() | own | {"width_px": np.array(self._width_px), "seen": np.array(self._seen)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `snapshot`.
@@ -73,6 +74,7 @@ class CoherentTracker(FaceTracker):
         self._scene.restore(arrays)
         self._carrier.restore(arrays)
         self._width_px = float(field(arrays, "width_px", np.float64, ()))
+        self._seen = bool(field(arrays, "seen", np.bool_, ()))
 
     def process(self, gray: Floats, detect: Detect) -> TrackResult:
         """Next frame: gray (h, w) float32; `detect` gives the boxes (k, 5) of this very frame when it is called.
@@ -89,8 +91,9 @@ class CoherentTracker(FaceTracker):
         if result.state.success:
             self._demand.followed()
             box = face_box(result.state)
-            self._carrier.hold(gray, box)
             self._width_px = float(box[2])
+            if self._seen:
+                self._carrier.hold(gray, box)
         return result
 
     def _sought(self, gray: Floats, detect: Detect, first: bool) -> TrackResult:
@@ -102,11 +105,12 @@ class CoherentTracker(FaceTracker):
             box = widest(detect())
             self._scene.looked(gray)
             self._demand.looked(found=box is not None)
+            self._seen = box is not None or carried is not None
             if box is not None:
                 self._initialised = True
                 result = self._restart(gray, box, first)
                 self._demand.started(accepted=result.state.success)
                 return result
-        elif carried is not None:
+        if carried is not None:
             self.try_at(gray, carried)
         return self._given_up()

@@ -64,10 +64,12 @@ SETTINGS = [
     StageSettings(faces="all"),
     StageSettings(faces="pictures"),
     StageSettings(wild=True, clnf_iterations=3, clnf_tolerance_px=0.1),
+    StageSettings(tracking="coherent"),
+    StageSettings(tracking="coherent", faces="all", detect_every=2),
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["widest", "all", "pictures", "wild"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=["widest", "all", "pictures", "wild", "coherent", "coherent-all"])
 def test_a_fresh_stage_goes_on_after_every_frame(models_dir: Path, pictures: Pictures, step, settings) -> None:
     if settings.faces == "pictures":
         pictures = pictures[4:8]
