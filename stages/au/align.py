@@ -201,6 +201,7 @@ class FaceAligner:
         self._points = np.empty((2, _POINTS))
         self._inside = np.empty((FACE_PX, FACE_PX), np.bool_)
         self._face = np.empty((FACE_PX, FACE_PX, 3), np.uint8)
+        self._matrix = np.zeros((2, 3), np.float32)
 
     def warp_matrix(self, landmarks_px: NDArray[np.float32], centre_px: tuple[float, float]) -> NDArray[np.float64]:
         """The similarity (2, 3) float64 from image pixels to pixels of the aligned face.
@@ -223,6 +224,14 @@ class FaceAligner:
         _similarity(landmarks_px.astype(np.float64), self._reference, self._rigid, tx, ty, FACE_PX, warp)
         return warp
 
+    @property
+    def last(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """How the last face was cut out, valid until the next: matrix (2, 3), and what of the square is face.
+
+        None where its landmarks were no face's.
+        """
+        return (self._matrix, self._inside) if self._matrix.any() else None
+
     def align(
         self, bgr: NDArray[np.uint8], landmarks_px: NDArray[np.float32], centre_px: tuple[float, float]
     ) -> NDArray[np.uint8]:
@@ -241,11 +250,11 @@ class FaceAligner:
             raise ShapeError(f"bgr: expected (h, w, 3) uint8, got {bgr.shape} {bgr.dtype}; give a colour picture")
         warp = self.warp_matrix(landmarks_px, centre_px)
         if not np.isfinite(warp).all() or not warp.any():
+            self._matrix.fill(0.0)
             self._face.fill(0)
             return self._face
-        # Single precision, as the C++ program holds the matrix.
-        matrix = warp.astype(np.float32)
-        cv2.warpAffine(bgr, matrix, (FACE_PX, FACE_PX), dst=self._face, flags=cv2.INTER_LINEAR)
+        self._matrix[:] = warp  # single precision, as the C++ program holds it
+        cv2.warpAffine(bgr, self._matrix, (FACE_PX, FACE_PX), dst=self._face, flags=cv2.INTER_LINEAR)
         landmarks = landmarks_px.astype(np.float64)
         _face_mask(landmarks, warp, self._raised, _RAISE_PX, self._triangles, self._points, self._inside)
         _blacken(self._face, self._inside)

@@ -40,6 +40,11 @@ class FaceDescriber:
         (triangles,) = read_triangulation(folder / "tris_68_full.txt")
         self._aligner = FaceAligner(pdm.mean_shape, triangles)
 
+    @property
+    def last_cut(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """How the last face was cut out of its picture: `FaceAligner.last`."""
+        return self._aligner.last
+
     def describe(
         self, bgr: NDArray[np.uint8], landmarks_px: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:

@@ -37,6 +37,20 @@ class Heads:
         """Intensities and presences together."""
         return len(self.offsets)
 
+    def products(self, features: F64) -> F64:
+        """The part of the predictions that does not depend on the median: (k,) of (4702,)."""
+        products: F64 = self.weights @ features
+        return products + self.offsets
+
+    def predict(self, products: F64, of_median: F64) -> tuple[F64, F64]:
+        """Raw intensities (..., 17), and labels 0 or 1 (..., 18), of products (..., k).
+
+        of_median (k,) is what a person's median takes off.
+        """
+        values = products - of_median
+        labels = np.where(values[..., self.presences] > 0.0, self.positive, self.negative)
+        return values[..., self.intensities], labels
+
 
 class Predictor:
     """The heads, with the current median's part of their predictions."""
@@ -64,17 +78,9 @@ class Predictor:
         """Go on from `of_median` (k,) as it was: to compute it again might round it otherwise."""
         self._of_median[:] = of_median
 
-    def products(self, features: F64) -> F64:
-        """The part of the predictions that does not depend on the median: (k,) of (4702,)."""
-        products: F64 = self._heads.weights @ features
-        return products + self._heads.offsets
-
     def predict(self, products: F64) -> tuple[F64, F64]:
-        """Raw intensities (..., 17), and labels 0 or 1 (..., 18), of products (..., k)."""
-        heads = self._heads
-        values = products - self._of_median
-        labels = np.where(values[..., heads.presences] > 0.0, heads.positive, heads.negative)
-        return values[..., heads.intensities], labels
+        """As `Heads.predict`, relative to the current median."""
+        return self._heads.predict(products, self._of_median)
 
 
 # Both hold nothing of a stream: all stages of a process, one thread, share them. What the nursery has loaded is found

@@ -15,6 +15,7 @@ _HIGHEST = 5.0
 _INTENSITY_WINDOW = 3
 _PRESENCE_WINDOW = 7
 _MAJORITY = 0.5
+_NO_BREAKS: NDArray[np.intp] = np.zeros(0, np.intp)
 
 
 def _check(values: F64, success: NDArray[np.bool_]) -> None:
@@ -80,8 +81,17 @@ def moving_mean(values: F64, window: int) -> F64:
     return smoothed
 
 
-def finish_intensities(values: F64, success: NDArray[np.bool_], cutoffs: F64) -> F64:
-    """The final intensities of a video.
+def _smoothed(values: F64, window: int, breaks: NDArray[np.intp]) -> F64:
+    """`moving_mean` of each stretch by itself; a new one begins at each of the rows `breaks`."""
+    if not breaks.size:
+        return moving_mean(values, window)
+    return np.concatenate([moving_mean(stretch, window) for stretch in np.split(values, breaks)])
+
+
+def finish_intensities(
+    values: F64, success: NDArray[np.bool_], cutoffs: F64, breaks: NDArray[np.intp] = _NO_BREAKS
+) -> F64:
+    """The final intensities of a person in a video.
 
     The neutral offset is taken off, then values are clamped to 0 to 5, failed frames set to 0, and a mean over
     three frames smooths them; the zeros of failed frames take part in it.
@@ -91,6 +101,7 @@ def finish_intensities(values: F64, success: NDArray[np.bool_], cutoffs: F64) ->
     values : (n, k) float64, raw predictions, with the video's final median on the frames that were predicted again
     success : (n,) bool
     cutoffs : (k,) float64, NaN where the AU has no offset
+    breaks : (b,) rows, rising, before which the person was not there: no mean runs over them
 
     Returns
     -------
@@ -106,20 +117,21 @@ def finish_intensities(values: F64, success: NDArray[np.bool_], cutoffs: F64) ->
     """
     final = clamp(values - neutral_offsets(values, success, cutoffs))
     final[~success] = 0.0
-    return moving_mean(final, _INTENSITY_WINDOW)
+    return _smoothed(final, _INTENSITY_WINDOW, breaks)
 
 
-def finish_presences(labels: F64, success: NDArray[np.bool_]) -> F64:
-    """The final presences of a video: failed frames set to 0, then the majority of seven frames.
+def finish_presences(labels: F64, success: NDArray[np.bool_], breaks: NDArray[np.intp] = _NO_BREAKS) -> F64:
+    """The final presences of a person in a video: failed frames set to 0, then the majority of seven frames.
 
     Parameters
     ----------
     labels : (n, k) float64, 0 or 1
     success : (n,) bool
+    breaks : as in `finish_intensities`
 
     Returns
     -------
-    (n, k) float64, 0 or 1; the first and last three frames keep their labels
+    (n, k) float64, 0 or 1; of each stretch the first and last three frames keep their labels
 
     Raises
     ------
@@ -132,4 +144,4 @@ def finish_presences(labels: F64, success: NDArray[np.bool_]) -> F64:
     _check(labels, success)
     final = labels.copy()
     final[~success] = 0.0
-    return (moving_mean(final, _PRESENCE_WINDOW) >= _MAJORITY).astype(np.float64)
+    return (_smoothed(final, _PRESENCE_WINDOW, breaks) >= _MAJORITY).astype(np.float64)

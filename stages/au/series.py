@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES
-from auflow.stages.state import field
+from auflow.stages.state import StateError, field
 
 __all__ = ["Series"]
 
@@ -58,29 +58,51 @@ class Series:
     def __init__(self, heads: int, *, online: bool) -> None:
         self._columns = {
             "accepted": _Rows(1, np.bool_),
+            "origin": _Rows(2, np.int64),  # number of the frame, that of the person
             "intensities": _Rows(len(AU_INTENSITIES), np.float64),
             "presences": _Rows(len(AU_PRESENCES), np.uint8),
-            "products": _Rows(heads, np.float64),  # of the first accepted frames
+            "products": _Rows(heads, np.float64),  # of the first accepted frames of each person
+            "predicted": _Rows(1, np.int64),  # rows that these are of
         }
+        self._products: dict[int, int] = {}  # of each person
         if online:
             self._columns["online"] = _Rows(len(AU_INTENSITIES), np.float64)
 
-    def add(self, accepted: bool, intensities: F64, presences: F64, online: F64 | None) -> None:
-        """One more frame's values as predicted, and `online` where the series has them."""
+    def add(
+        self, frame: int, person: int, accepted: bool, intensities: F64, presences: F64, online: F64 | None
+    ) -> None:
+        """The values of a person in one more frame as predicted, and `online` where the series has them."""
+        self._columns["origin"].append((frame, person))
         self._columns["accepted"].append(accepted)
         self._columns["intensities"].append(intensities)
         self._columns["presences"].append(presences)
         if online is not None:
             self._columns["online"].append(online)
 
-    def add_products(self, products: F64) -> None:
-        """The products of one more of the first accepted frames."""
+    def add_products(self, person: int, products: F64) -> None:
+        """The products of one more of the first accepted frames of a person: before the values are added."""
         self._columns["products"].append(products)
+        self._columns["predicted"].append(len(self._columns["accepted"]))
+        self._products[person] = self._products.get(person, 0) + 1
+
+    def product_count(self, person: int) -> int:
+        """Frames of the person whose products are known."""
+        return self._products.get(person, 0)
 
     @property
-    def product_count(self) -> int:
-        """Frames whose products are known."""
-        return len(self._columns["products"])
+    def frames(self) -> NDArray[np.int64]:
+        """(n,) number of each row's frame."""
+        return self._columns["origin"].values[:, 0]
+
+    @property
+    def people(self) -> NDArray[np.int64]:
+        """(n,) number of each row's person."""
+        return self._columns["origin"].values[:, 1]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(m,) the rows of `products`."""
+        return self._columns["predicted"].values[:, 0]
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
@@ -119,7 +141,12 @@ class Series:
         StateError
         """
         frames = len(field(arrays, "accepted", np.bool_, (None, 1)))
+        products = len(field(arrays, "predicted", np.int64, (None, 1)))
         for name, rows in self._columns.items():
             old = rows.values
-            count = None if name == "products" else frames
+            count = products if name in ("products", "predicted") else frames
             rows.restore(field(arrays, name, old.dtype, (count, old.shape[1])))
+        if products and not 0 <= self.predicted.min() <= self.predicted.max() < frames:
+            raise StateError(f"state: expected products of {frames} rows, got others; start from the first frame")
+        people, counts = np.unique(self.people[self.predicted], return_counts=True)
+        self._products = dict(zip(people.tolist(), counts.tolist(), strict=True))

@@ -120,7 +120,8 @@ def test_the_static_heads_know_no_median(models_dir):
 def test_predict_what_the_trace_says(golden, models_dir, trace):
     """From the C++ program's own descriptors and medians: online, and with the final median."""
     heads = load_au_heads(models_dir)
-    predictor = Predictor(Heads(heads))
+    all_heads = Heads(heads)
+    predictor = Predictor(all_heads)
     for clip in ("default", "changeLighting", "2015-10-15-15-14"):
         events, folder = trace(clip), golden / clip / "trace"
         load = lambda name, folder=folder: np.load(next(folder.glob(name))).reshape(-1)  # noqa: E731
@@ -131,7 +132,7 @@ def test_predict_what_the_trace_says(golden, models_dir, trace):
             name, frame = path.name.split("_")[0], int(path.name[1:7]) - 1
             features = np.concatenate([load(f"{name}_hog.npy"), load(f"{name}_geom.npy")])
             online = np.concatenate([load(f"{name}_hog_median.npy"), load(f"{name}_geom_median.npy")])
-            products = predictor.products(features)
+            products = all_heads.products(features)
             raw = events["au"][frame]
             # 1e-8: the trace has 9 digits.
             for median, reg, cls in (

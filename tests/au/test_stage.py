@@ -69,7 +69,7 @@ def test_failed_frames_are_zero_and_leave_the_median(demo, models_dir, fit_of):
     assert not intensities[~success].any()
     assert not presences[~success].any()
     assert intensities[success].any(axis=1).all()
-    assert au._median.count == 2  # the fifth and the seventh frame
+    assert au._persons.person(0, 0)._median.count == 2  # the fifth and the seventh frame
     table = au.finish()
     assert table.intensities.shape == (8, 17)
     assert table.presences.shape == (8, 18)
@@ -92,7 +92,7 @@ def test_every_second_frame_enters_the_median(demo, models_dir, fit_of):
     counts = []
     for index in range(1, 8):
         au.process(Frame(index, 0.0, pictures[index]), fit_of(index, final.landmarks[index]))
-        counts.append(au._median.count)
+        counts.append(au._persons.person(0, 0)._median.count)
     assert counts == [1, 1, 2, 2, 3, 3, 4]
 
 
@@ -122,7 +122,7 @@ def test_predicting_again_equals_predicting_with_the_final_median(demo, models_d
     features = np.array(
         [au._describer.describe(*face)[0] for face in zip(pictures[:20], final.landmarks[:20], strict=True)]
     )
-    relative = features[:, None, :] - np.where(heads.dynamic[:, None], au._median.value, 0.0)
+    relative = features[:, None, :] - np.where(heads.dynamic[:, None], au._persons.person(0, 0)._median.value, 0.0)
     expected = np.einsum("nkf,kf->nk", relative, heads.weights) + heads.offsets
     assert np.abs(intensities - expected).max() < 1e-10
     assert np.isin(presences, (0, 1)).all()
@@ -132,7 +132,7 @@ def test_static_heads_give_the_same_values_before_and_after(demo, models_dir, fi
     pictures, final = demo
     au = AuStage(models_dir, StageSettings(au_static=True))
     online = run(au, pictures[:6], final.landmarks[:6], np.ones(6, bool), fit_of)
-    assert au._median.count == 0
+    assert au._persons.person(0, 0)._median.count == 0
     _, intensities, presences = au._predict_again()
     assert np.array_equal(intensities, online[0])
     assert np.array_equal(presences, online[1])
@@ -145,7 +145,7 @@ def test_an_empty_stream_has_an_empty_table(models_dir):
 
 
 def test_refuses_the_fit_of_another_frame(models_dir, fit_of):
-    with pytest.raises(ShapeError, match="expected the fit of frame 2, got that of frame 1"):
+    with pytest.raises(ShapeError, match="expected those of frame 2"):
         AuStage(models_dir).process(Frame(2, 0.0, np.zeros((9, 9, 3), np.uint8)), fit_of(1, np.ones(136)))
 
 
