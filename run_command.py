@@ -171,10 +171,10 @@ def _run(parsed: argparse.Namespace) -> int:
         # Before anything else: its imports take as long as all that is done here until it is needed.
         stdin = Path("-") in (*parsed.openface_inputs, *parsed.inputs)
         nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=stdin))
-        from auflow.report import exit_code, make_reporter
+        from auflow.report import describe, exit_code, make_reporter
 
         options, notes = _with_encoder(parsed, _checked_options(parsed, began_s))
-        reporter = make_reporter(quiet=options.quiet)
+        reporter = make_reporter(quiet=options.quiet, words=partial(describe, coherent=options.settings.coherent))
         stack.callback(reporter.close)
         if warning:
             reporter.warning(warning)
