@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 LINE_INTERVAL_S = 5.0
+DRAW_INTERVAL_S = 0.2
 # Containers are often a few pictures off; a tenth is a file that ends too early.
 LEAST_SHARE = 0.9
 INTERRUPTED_EXIT_CODE = 130
@@ -85,7 +86,9 @@ class Reporter(Protocol):
         """The run is over: take the bars away and print the total."""
 
 
-def make_reporter(*, quiet: bool, stream: TextIO | None = None, words: Words | None = None) -> Reporter:
+def make_reporter(
+    *, quiet: bool, stream: TextIO | None = None, words: Words | None = None, threaded: bool = True
+) -> Reporter:
     """The reporter that fits `stream` (default: standard error): bars on a terminal, otherwise plain lines.
 
     Parameters
@@ -93,10 +96,11 @@ def make_reporter(*, quiet: bool, stream: TextIO | None = None, words: Words | N
     quiet : only warnings and errors
     stream : where it is told
     words : of the end of an input, by default `describe`; "" for nothing, and none of it in the total
+    threaded : bars are drawn in a thread; else by the calls, so that whoever takes the time can leave that out
     """
     stream = stream or sys.stderr or io.StringIO()  # no standard error at all: nobody reads it
     if stream.isatty() and not quiet:
-        return BarReporter(stream, words)
+        return BarReporter(stream, words, threaded=threaded)
     return PlainReporter(stream, quiet=quiet, words=words)
 
 
@@ -270,8 +274,10 @@ class PlainReporter:
 class BarReporter:
     """A bar per running input with its speed and the time left, for a terminal."""
 
-    def __init__(self, stream: TextIO, words: Words | None = None) -> None:
-        self._progress = _bars(stream)
+    def __init__(self, stream: TextIO, words: Words | None = None, *, threaded: bool = True) -> None:
+        self._progress = _bars(stream, threaded)
+        self._threaded = threaded
+        self._drawn_s = 0.0
         self._words = words or describe
         self._began_s = time.monotonic()
         self._tasks: dict[str, TaskID] = {}
@@ -293,6 +299,10 @@ class BarReporter:
         # A container may declare too few frames: a bar beyond its end would look finished.
         total = None if task.total is not None and frames > task.total else task.total
         self._progress.update(self._tasks[path], completed=frames, total=total, fps=fps)
+        now = time.monotonic()
+        if not self._threaded and now - self._drawn_s >= DRAW_INTERVAL_S:
+            self._drawn_s = now
+            self._progress.refresh()
 
     def stream_finished(self, summary: StreamSummary) -> None:
         """Replace the input's bar by its paragraph."""
@@ -322,7 +332,7 @@ class BarReporter:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _bars(stream: TextIO) -> Progress:
+def _bars(stream: TextIO, threaded: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -334,4 +344,5 @@ def _bars(stream: TextIO) -> Progress:
         TimeRemainingColumn(),
         console=Console(file=stream),
         transient=True,
+        auto_refresh=threaded,
     )
