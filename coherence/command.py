@@ -200,8 +200,8 @@ def _show(args: argparse.Namespace, outcomes: Sequence[Outcome], budgets: Budget
     from auflow.validation.text import print_sheet
 
     if args.json is not None:
-        _write_json(args.json, outcomes, budgets, plan)
-    said = list(lines(outcomes))
+        _write_json(args.json, outcomes, len(args.budget), budgets, plan)
+    said = list(lines(outcomes, len(args.budget)))
     if args.json == "-":
         sys.stderr.write("".join(f"{line}\n" for line in said))
         return
@@ -211,7 +211,7 @@ def _show(args: argparse.Namespace, outcomes: Sequence[Outcome], budgets: Budget
         sys.stdout.write("\n" * bool(said) + "".join(f"{line}\n" for line in said))
 
 
-def _write_json(place: str, outcomes: Sequence[Outcome], budgets: Budgets, plan: Plan) -> None:
+def _write_json(place: str, outcomes: Sequence[Outcome], asked: int, budgets: Budgets, plan: Plan) -> None:
     import json
 
     import auflow
@@ -222,7 +222,7 @@ def _write_json(place: str, outcomes: Sequence[Outcome], budgets: Budgets, plan:
         "budgets": asdict(budgets),
         "settings": asdict(plan.settings["coherent"]),
         "repeat": plan.repeat,
-        "met": all(outcome.met for outcome in outcomes),
+        "met": len(outcomes) == asked and all(outcome.met for outcome in outcomes),
         "clips": [as_dict(outcome) for outcome in outcomes],
     }
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"

@@ -43,8 +43,8 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """What was missed, failed or needs a word; then what is saved over all clips."""
+def lines(outcomes: Sequence[Outcome], asked: int) -> Iterator[str]:
+    """What was missed, failed or needs a word; then what is saved over all clips, of which there are `asked`."""
     for outcome in outcomes:
         name = outcome.clip.name
         if outcome.note:
@@ -59,7 +59,7 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     cpu_s = [sum(pair[tracking].cpu_s for pair in done) for tracking in MODES]
     share = f", {cpu_s[1] / cpu_s[0]:.1%} of the CPU time" if cpu_s[0] > 0 else ""
     yield f"in all, looks for faces: {looks[1]} instead of {looks[0]}{share}"
-    if all(outcome.met for outcome in outcomes):
+    if len(outcomes) == asked and all(outcome.met for outcome in outcomes):
         yield "all budgets are met"
 
 

@@ -118,12 +118,14 @@ def test_the_table_has_a_line_for_each_clip(stage: Stage, clip: Path) -> None:
         "missed",
     )
     assert table.rows[1] == ("b.mp4", *"-" * 9, "error")
-    text = list(lines([missed, broken]))
+    text = list(lines([missed, broken], 2))
     assert text[0] == "missed  clip: --max-landmark-px 0.3: the 2-D landmarks are 0.5 px away on average"
     assert text[1] == "error   b.mp4: cannot be read"
     assert text[2].startswith("in all, looks for faces: 1 instead of 3, ")
     assert len(text) == 3
-    assert list(lines([outcome(Stage(), clip)]))[-1] == "all budgets are met"
+    good = outcome(Stage(), clip)
+    assert list(lines([good], 1))[-1] == "all budgets are met"
+    assert list(lines([good], 2))[-1].startswith("in all")  # the other was not begun
 
 
 def test_json_has_the_same_keys_whatever_became_of_the_clip(stage: Stage, clip: Path) -> None:

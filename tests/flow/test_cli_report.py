@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,22 @@ def test_other_words_for_the_end_of_an_input(reporter: type) -> None:
         told.stream_finished(each)
     told.close()
     assert [line for line in written.getvalue().splitlines() if line.strip()] == ["no: torn"]  # and no total of one
+
+
+def test_bars_that_no_thread_draws() -> None:
+    words = io.StringIO()
+    words.isatty = lambda: True  # type: ignore[method-assign]
+    before = threading.active_count()
+    reporter = make_reporter(quiet=False, stream=words, threaded=False)
+    reporter.stream_started(info())
+    assert threading.active_count() == before
+    reporter.advanced("in/[b]a.mp4", 7)  # draws by itself
+    assert "7/" in words.getvalue()
+    drawn = len(words.getvalue())
+    reporter.advanced("in/[b]a.mp4", 8)  # so soon after the last time it does not
+    assert len(words.getvalue()) == drawn
+    reporter.stream_finished(summary())
+    reporter.close()
 
 
 def test_no_second_line_without_frames_or_a_result() -> None:
