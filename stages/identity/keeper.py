@@ -32,6 +32,7 @@ _DOUBTS, _MANY_DOUBTS = 5, 10
 _AWAY = 3  # frames for which a face may be lost and still be taken for the same, at the same place
 _SETTLED_AFTER = 10  # looks that agreed: from then on only every so many frames are looked at
 _LOOK_EVERY = 4
+_ALIKE = 3  # looks in a row that show an older person
 _YOUNG = 10  # looks, within which a new person may turn out to be one who was there before
 _TOUCHING = 0.1  # common share of two boxes from which on their appearances are mixed
 _NEAR = 1.0  # of its width: so far a face may move from one frame to the next, or be found again
@@ -49,6 +50,16 @@ class SeenFace:
     accepted: bool  # the validator's verdict
     # Gives the appearance (d,) float32; None where there is none, or it is as it was in the last frame.
     appearance: Callable[[], Floats] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    """A face of the frame at hand."""
+
+    track: int
+    accepted: bool
+    box: Floats  # x, y, w, h [px]
+    look: Floats | None  # (d,)
 
 
 @dataclass(slots=True)
@@ -99,23 +110,33 @@ class IdentityKeeper:
         faces : of different trackers
         """
         boxes = [_box(face.landmarks_px) for face in faces]
-        looks = [self._look(index, face, box, boxes) for face, box in zip(faces, boxes, strict=True)]
-        open_faces = [
-            place
-            for place, (face, box) in enumerate(zip(faces, boxes, strict=True))
-            if box is not None and not self._goes_on(index, face, box, looks[place])
+        looked_at = [
+            _Face(face.track, face.accepted, box, self._look(index, face, box, boxes))
+            for face, box in zip(faces, boxes, strict=True)
+            if box is not None
         ]
-        if open_faces:
-            self._recognise(index, faces, boxes, looks, open_faces)
-        for face, box, look in zip(faces, boxes, looks, strict=True):
-            if box is not None:
-                self._remember(index, face, box, look)
+        claims: dict[int, _Face] = {}
+        for face in sorted(looked_at, key=self._certainty, reverse=True):
+            if self._goes_on(index, face) and (person := self._tracks[face.track].person) not in claims:
+                claims[person] = face
+        known = {face.track for face in claims.values()}
+        unknown = [face for face in looked_at if face.track not in known]
+        if unknown:
+            self._recognise(index, claims, unknown)
+        for face in looked_at:
+            self._remember(index, face)
         self._forget()
-        return [self._number(face, box) for face, box in zip(faces, boxes, strict=True)]
+        return [self._number(face.track, box) for face, box in zip(faces, boxes, strict=True)]
 
-    def _number(self, face: SeenFace, box: Floats | None) -> int:
+    def _number(self, number: int, box: Floats | None) -> int:
+        track = self._tracks.get(number)
+        assert track is not None or box is None
+        return 0 if track is None else track.person
+
+    def _certainty(self, face: _Face) -> tuple[bool, int, int, int]:
+        """By which of two faces that are taken for the same person the one is chosen that is more likely to be."""
         track = self._tracks.get(face.track)
-        return track.person if track is not None else 0 if box is None else self._next
+        return face.accepted, 0 if track is None else track.seen_at, 0 if track is None else track.agreed, -face.track
 
     def _look(self, index: int, face: SeenFace, box: Floats | None, boxes: Sequence[Floats | None]) -> Floats | None:
         """The face's appearance, where it is there, unmixed with others', and worth the look."""
@@ -129,20 +150,18 @@ class IdentityKeeper:
         settled = track is not None and not track.on_trial and not track.doubts and _follows(track, index, box)
         return None if settled and index % _LOOK_EVERY else face.appearance()
 
-    def _goes_on(self, index: int, face: SeenFace, box: Floats, look: Floats | None) -> bool:
+    def _goes_on(self, index: int, face: _Face) -> bool:
         """Whether the face is the person that its tracker had; counts what speaks for it and against it."""
         track = self._tracks.get(face.track)
         if track is None:
             return False
-        goes_on = _follows(track, index, box)
-        if index - track.seen_at > 1 or not goes_on or _is_abrupt(track, look):
+        goes_on = _follows(track, index, face.box)
+        if index - track.seen_at > 1 or not goes_on or _is_abrupt(track, face.look):
             track.on_trial, track.agreed = True, 0
-        if look is None:
+        if face.look is None:
             return True  # nothing can be said: it stays who it was until there is a look
-        track.last_look = look
-        if not goes_on:
-            return False
-        return self._agrees(track, look)
+        track.last_look = face.look
+        return goes_on and self._agrees(track, face.look)
 
     def _agrees(self, track: _Track, look: Floats) -> bool:
         """Whether a look leaves the tracker its person."""
@@ -152,15 +171,15 @@ class IdentityKeeper:
         if not person.is_known or distance <= _SAME or (track.is_new and track.looks <= _YOUNG):
             track.agreed, track.doubts = track.agreed + 1, 0
             track.on_trial = track.on_trial and track.agreed < _SETTLED_AFTER
-            return not (track.is_new and track.looks <= _YOUNG and self._is_older(track, look, distance))
+            return not (track.is_new and track.looks <= _YOUNG and self._is_older(track, look))
         nearest = min((self._persons[n].distance(look) for n in self._persons if n != track.person), default=np.inf)
         track.agreed = 0
         like_another = nearest <= _SAME and nearest + _MARGIN < distance
         track.doubts += like_another or (track.on_trial and distance > _OTHER)
         return track.doubts < (_DOUBTS if like_another else _MANY_DOUBTS)
 
-    def _is_older(self, track: _Track, look: Floats, distance: float) -> bool:
-        """Whether one who seemed to be new has looked like the same older person several times."""
+    def _is_older(self, track: _Track, look: Floats) -> bool:
+        """Whether one who seemed to be new has looked like the same older person several times, and so is forgotten."""
         taken = {other.person for other in self._tracks.values() if other.seen_at >= track.seen_at}
         older = [n for n in self._persons if n < track.person and n not in taken]
         best = min(older, key=lambda n: self._persons[n].distance(look), default=-1)
@@ -168,49 +187,35 @@ class IdentityKeeper:
             return False
         track.alike_looks = track.alike_looks + 1 if best == track.alike else 1
         track.alike = best
-        return track.alike_looks >= 3
+        if track.alike_looks < _ALIKE:
+            return False
+        del self._persons[track.person]
+        self._tracks = {number: one for number, one in self._tracks.items() if one.person != track.person}
+        return True
 
-    def _recognise(
-        self,
-        index: int,
-        faces: Sequence[SeenFace],
-        boxes: Sequence[Floats | None],
-        looks: Sequence[Floats | None],
-        places: list[int],
-    ) -> None:
-        """Give the faces at these places the persons that they are most like, or new ones."""
-        taken = {
-            track.person
-            for place, face in enumerate(faces)
-            if place not in places and face.accepted and (track := self._tracks.get(face.track)) is not None
-        }
-        free = [number for number in self._persons if number not in taken]
-        costs = np.array(
-            [[self._cost(index, faces[p], boxes[p], looks[p], number) for number in free] for p in places]
-        ).reshape(len(places), len(free))
-        found = assign(costs)
-        for row, place in enumerate(places):
-            box = boxes[place]
-            assert box is not None
+    def _recognise(self, index: int, claims: Mapping[int, _Face], unknown: Sequence[_Face]) -> None:
+        """Give these faces the persons that they are most like, or new ones."""
+        # A fit that the validator refused does not keep a person from being found elsewhere.
+        free = [n for n in self._persons if n not in claims or not claims[n].accepted]
+        costs = np.array([[self._cost(index, face, number) for number in free] for face in unknown])
+        found = assign(costs.reshape(len(unknown), len(free)))
+        for row, face in enumerate(unknown):
             is_new = row not in found
             number = self._new_person() if is_new else free[found[row]]
-            self._tracks[faces[place].track] = _Track(number, box, index, is_new=is_new, last_look=looks[place])
-            taken.add(number)
-        for place, face in enumerate(faces):
-            # What is fitted where somebody was who has been found elsewhere is nobody, or somebody else.
-            track = self._tracks.get(face.track)
-            if place not in places and not face.accepted and track is not None and track.person in taken:
-                self._tracks[face.track] = _Track(self._new_person(), track.box, index, is_new=True)
+            self._tracks[face.track] = _Track(number, face.box, index, is_new=is_new, last_look=face.look)
+            if number in claims:
+                # What is fitted where somebody was who has been found elsewhere is nobody, or somebody else.
+                other = claims[number]
+                self._tracks[other.track] = _Track(self._new_person(), other.box, index, is_new=True)
 
-    def _cost(self, index: int, face: SeenFace, box: Floats | None, look: Floats | None, number: int) -> float:
-        assert box is not None
+    def _cost(self, index: int, face: _Face, number: int) -> float:
         person = self._persons[number]
         gap = index - person.seen_at
-        away = _distance(person.box, box) if gap <= _RECENT else np.inf
-        if look is None or not person.is_known:
+        away = _distance(person.box, face.box) if gap <= _RECENT else np.inf
+        if face.look is None or not person.is_known:
             # By the place alone, and after all that can be told by their looks.
             return _OTHER + _PLACE_WEIGHT * away if away <= _NEAR else np.inf
-        distance = person.distance(look)
+        distance = person.distance(face.look)
         track = self._tracks.get(face.track)
         doubted = track is not None and track.person == number and track.doubts > 0
         limit = _SAME if doubted or away > _NEAR else np.inf if gap <= _AWAY else _OTHER
@@ -221,14 +226,14 @@ class IdentityKeeper:
         self._persons[number] = Person()
         return number
 
-    def _remember(self, index: int, face: SeenFace, box: Floats, look: Floats | None) -> None:
-        track = self._tracks[face.track]
-        follows = _follows(track, index, box)
-        track.box = box
+    def _remember(self, index: int, face: _Face) -> None:
+        track, look = self._tracks[face.track], face.look
+        follows = _follows(track, index, face.box)
+        track.box = face.box
         person = self._persons[track.person]
         if face.accepted:
             track.seen_at = index
-            person.box, person.seen_at = box, index
+            person.box, person.seen_at = face.box, index
         if look is None or not follows:
             return
         distance = person.distance(look)
