@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
@@ -14,7 +13,7 @@ from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination
 from auflow.models.types import LandmarkModel
 from auflow.stages.clnf import nu_rlms_kernels as kernels
 from auflow.stages.clnf.cen_experts import CenPatchExperts
-from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter
+from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter, likeliest
 from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
@@ -76,15 +75,12 @@ class CeclmFaceModel(FaceModel):
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]
         self._windows_initial = _WINDOWS_INITIAL
-        # The same model (nothing is copied) that leaves out the coarsest scale.
-        self._finer = copy.copy(self)
-        self._finer._windows_initial = _WINDOWS_FINE
         self._rule = models.main.early_termination
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
         """The fit of the best of several starts, each the global parameters (6,) of a mean shape."""
         fits = (self.coarse(gray, params_global) for params_global in starts)
-        return search(fits, lambda fit: self.fine(gray, fit), self._rule)
+        return self.complete(gray, search(fits, lambda fit: self.fine(gray, fit), self._rule))
 
     def coarse(self, gray: Floats, params_global: Floats) -> CoarseFit:
         """The coarsest scale alone, from the mean shape: no parts, no validation."""
@@ -93,8 +89,8 @@ class CeclmFaceModel(FaceModel):
         return CoarseFit(g, p, outcome.likelihood, outcome.view, outcome)
 
     def fine(self, gray: Floats, fit: CoarseFit) -> FaceState:
-        """The other scales, the parts and the validation, from where a coarse fit ended."""
-        state = self._finer.fit(gray, fit.params_global, fit.params_local, tracking=False)
+        """The other scales, from where a coarse fit ended: no parts, no validation either."""
+        state = self.fit_main(gray, fit.params_global, fit.params_local, _WINDOWS_FINE)
         state.outcome.add(fit.outcome)
         return state
 
@@ -127,4 +123,4 @@ def search(fits: Iterable[CoarseFit], fine: Callable[[CoarseFit], FaceState], ru
             return fine(fit)
         scored.append((score, fit))
     scored.sort(key=lambda entry: entry[0], reverse=True)
-    return max((fine(fit) for _, fit in scored[:_FINALISTS]), key=lambda state: state.likelihood)
+    return likeliest(fine(fit) for _, fit in scored[:_FINALISTS])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
-__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState"]
+__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState", "likeliest"]
 
 Floats = NDArray[np.float32]
 
@@ -77,22 +77,31 @@ class FaceModel:
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
         """The likeliest fit of several starts, each the global parameters (6,) of a mean shape.
 
-        The validator has no say in which.
+        Neither the parts nor the validator have a say in which, so only the winner gets them.
         """
         local = np.zeros(self.pdm.mode_count, np.float32)
-        fits = (self.fit(gray, params_global, local, tracking=False) for params_global in starts)
-        return max(fits, key=lambda state: state.likelihood)
+        windows = self._windows_initial
+        return self.complete(gray, likeliest(self.fit_main(gray, start, local, windows) for start in starts))
 
     def fit(self, gray: Floats, params_global: Floats, params_local: Floats, *, tracking: bool) -> FaceState:
         """Fit from the given start (left unchanged): gray (h, w) float32, parameters (6,) and (34,) float32.
 
         `tracking` searches only near the start, at the two finer scales.
         """
-        g, p = params_global.copy(), params_local.copy()
         windows = _WINDOWS_TRACKING if tracking else self._windows_initial
+        return self.complete(gray, self.fit_main(gray, params_global, params_local, windows))
+
+    def fit_main(self, gray: Floats, params_global: Floats, params_local: Floats, windows: Sequence[int]) -> FaceState:
+        """The main model alone, from the given start (left unchanged), in the window of each scale."""
+        g, p = params_global.copy(), params_local.copy()
         outcome = self.main.fit(gray, windows, g, p, judge=True)
-        state = FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
-        state.parts = tuple(part.fit(gray, state.landmarks_px, float(g[0]), outcome) for part in self.parts)
+        return FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
+
+    def complete(self, gray: Floats, state: FaceState) -> FaceState:
+        """The same face, changed in place: its parts fitted and merged, and validated."""
+        outcome = state.outcome
+        scale = float(state.params_global[0])
+        state.parts = tuple(part.fit(gray, state.landmarks_px, scale, outcome) for part in self.parts)
         if any(part.refined for part in state.parts):
             for fitter, part in zip(self.parts, state.parts, strict=True):
                 fitter.merge(part, state.landmarks_px)
@@ -102,6 +111,11 @@ class FaceModel:
             state.confidence = self.validator.check(gray, state.landmarks_px, state.params_global)
             state.success = state.confidence > _ACCEPTED_ABOVE
         return state
+
+
+def likeliest(fits: Iterable[FaceState]) -> FaceState:
+    """The fit of the highest likelihood of the main model; of equals the first."""
+    return max(fits, key=lambda state: state.likelihood)
 
 
 class PartFitter:

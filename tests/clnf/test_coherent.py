@@ -12,7 +12,7 @@ import pytest
 from auflow.stages.clnf import ClnfStage
 from auflow.stages.clnf.coherent import CoherentTracker
 from auflow.stages.clnf.coherent_multi import CoherentMultiTracker
-from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.face_model import FaceState, likeliest
 from auflow.stages.clnf.tracker import FaceTracker
 from auflow.stages.decode import open_source
 from auflow.stages.detect import MtcnnDetector
@@ -55,7 +55,8 @@ class DrawnModel:
         self.refuse = False
         self.starts: list[tuple[float, float]] = []
 
-    best_of = FaceModel.best_of
+    def best_of(self, gray, starts):
+        return likeliest(self.fit(gray, start, np.zeros(34, np.float32), tracking=False) for start in starts)
 
     def fit(self, gray: np.ndarray, g: np.ndarray, p: np.ndarray, *, tracking: bool) -> FaceState:
         x, y = round(float(g[4])), round(float(g[5]))
