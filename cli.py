@@ -76,6 +76,7 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from auflow.benchmarks.command import add_parser as add_bench_parser
+    from auflow.coherence.command import add_budget_options
     from auflow.live.command import add_parser as add_listen_parser
     from auflow.live.keys_command import add_parser as add_keys_parser
     from auflow.models.commands import add_parser as add_models_parser
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add_models_parser(commands)
     add_plot_parser(commands)
     add_report_parser(commands)
-    add_validate_parser(commands)
+    add_budget_options(*add_validate_parser(commands))
     add_listen_parser(commands)
     add_keys_parser(commands)
     add_bench_parser(commands)

@@ -85,6 +85,21 @@ FACE_CONFIDENCE = Metric(
 AU_INTENSITY = Metric(
     "auflow_au_intensity", Kind.SUMMARY, "Online intensity of an Action Unit, 0 to 5, by face.", ("stream", "au")
 )
+DETECTIONS = Metric(
+    "auflow_detections_total", Kind.COUNTER, "Times that faces were looked for in a frame.", ("stream",)
+)
+DESCRIPTORS = Metric(
+    "auflow_descriptors_total",
+    Kind.COUNTER,
+    "Faces with a descriptor for their Action Units, made for the frame or kept from one before.",
+    ("stream",),
+)
+DESCRIPTORS_REUSED = Metric(
+    "auflow_descriptors_reused_total",
+    Kind.COUNTER,
+    "Of these faces, those that kept the one from before, for they had not changed.",
+    ("stream",),
+)
 MESSAGES_REFUSED = Metric(
     "auflow_messages_refused_total", Kind.COUNTER, "Messages between processes that were none, and were dropped."
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeAlias
 
 from auflow.stages.statistics import StreamStatistics
 
@@ -25,6 +25,7 @@ __all__ = [
     "PlainReporter",
     "Reporter",
     "StreamSummary",
+    "Words",
     "cut_short_warning",
     "describe",
     "exit_code",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 LINE_INTERVAL_S = 5.0
+DRAW_INTERVAL_S = 0.2
 # Containers are often a few pictures off; a tenth is a file that ends too early.
 LEAST_SHARE = 0.9
 INTERRUPTED_EXIT_CODE = 130
@@ -59,6 +61,9 @@ class StreamSummary:
     overlay_encoder: str | None = None  # that made the annotated video, where there is one
 
 
+Words: TypeAlias = Callable[[StreamSummary], str]
+
+
 class Reporter(Protocol):
     """What a runner tells while it works; called from one thread only."""
 
@@ -81,16 +86,29 @@ class Reporter(Protocol):
         """The run is over: take the bars away and print the total."""
 
 
-def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
-    """The reporter that fits `stream` (default: standard error): bars on a terminal, otherwise plain lines."""
+def make_reporter(
+    *, quiet: bool, stream: TextIO | None = None, words: Words | None = None, threaded: bool = True
+) -> Reporter:
+    """The reporter that fits `stream` (default: standard error): bars on a terminal, otherwise plain lines.
+
+    Parameters
+    ----------
+    quiet : only warnings and errors
+    stream : where it is told
+    words : of the end of an input, by default `describe`; "" for nothing, and none of it in the total
+    threaded : bars are drawn in a thread; else by the calls, so that whoever takes the time can leave that out
+    """
     stream = stream or sys.stderr or io.StringIO()  # no standard error at all: nobody reads it
     if stream.isatty() and not quiet:
-        return BarReporter(stream)
-    return PlainReporter(stream, quiet=quiet)
+        return BarReporter(stream, words, threaded=threaded)
+    return PlainReporter(stream, quiet=quiet, words=words)
 
 
-def describe(summary: StreamSummary) -> str:
-    """One paragraph on one input: frames, faces, speed, corrupt frames, where the file is; below it what they took."""
+def describe(summary: StreamSummary, *, coherent: bool = False) -> str:
+    """One paragraph on one input: frames, faces, speed, corrupt frames, where the file is; below it what they took.
+
+    Of coherent tracking it tells also how many faces kept their descriptor.
+    """
     name = Path(summary.path).name or summary.path
     if summary.error is not None and summary.output is None:
         return f"auflow: error: {summary.error}"
@@ -103,7 +121,7 @@ def describe(summary: StreamSummary) -> str:
     if summary.interrupted:
         text += " Interrupted before its end."
     text += f" Written to {summary.output}" if summary.output else " Nothing was written."
-    return "\n  ".join([text, *_figures(summary)])
+    return "\n  ".join([text, *_figures(summary, coherent)])
 
 
 def cut_short_warning(info: SourceInfo, frames: int) -> str | None:
@@ -136,8 +154,8 @@ def _mishaps(failed: int, restarts: int) -> str:
     return text + (f" Workers were started again {_count(restarts, 'time')}." if restarts else "")
 
 
-def _figures(summary: StreamSummary) -> list[str]:
-    """A line on convergence and latency, or none where there is nothing to tell."""
+def _figures(summary: StreamSummary, coherent: bool) -> list[str]:
+    """A line on convergence, detection and latency, or none where there is nothing to tell."""
     parts = []
     convergence, latency = summary.statistics.convergence, summary.statistics.latency
     if convergence.fits:
@@ -145,12 +163,21 @@ def _figures(summary: StreamSummary) -> list[str]:
             f"{convergence.iterations / convergence.fits:.1f} iterations a fit, "
             f"{100 * convergence.converged / convergence.optimisations:.1f} % of the optimisations converged"
         )
+    parts += _work(summary, coherent)
     times = [f"p{p} {1e3 * at_s:.1f} ms" for p in PERCENTILES if (at_s := latency.percentile_s(p)) is not None]
     if times:
         parts.append(f"latency {', '.join(times)}")
     if summary.first_result_s is not None:
         parts.append(f"first result after {summary.first_result_s:.2f} s")
     return ["; ".join(parts)] if parts else []
+
+
+def _work(summary: StreamSummary, coherent: bool) -> list[str]:
+    work = summary.statistics.coherence
+    parts = [f"faces looked for {_count(work.detections, 'time')}"] if work.detections or work.faces else []
+    if coherent and work.faces:
+        parts.append(f"{100 * work.reused / work.faces:.1f} % of the descriptors kept")
+    return parts
 
 
 def _count(number: int, noun: str) -> str:
@@ -177,11 +204,20 @@ class PlainReporter:
     ----------
     stream : where the lines go
     quiet : only warnings and errors
+    words : as in `make_reporter`
     clock : seconds, monotonic
     """
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        quiet: bool = False,
+        words: Words | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream
+        self._words = words or describe
         self._quiet = quiet
         self._clock = clock
         self._opened_s = self._line_s = clock()
@@ -209,9 +245,11 @@ class PlainReporter:
     def stream_finished(self, summary: StreamSummary) -> None:
         """Print the input's paragraph; when quiet, only an error."""
         self._running.pop(summary.path, None)
+        if not (text := self._words(summary)):
+            return
         self._summaries.append(summary)
         if not self._quiet or summary.error is not None:
-            self._print(describe(summary))
+            self._print(text)
 
     def note(self, text: str) -> None:
         """Print the line unless quiet."""
@@ -236,8 +274,11 @@ class PlainReporter:
 class BarReporter:
     """A bar per running input with its speed and the time left, for a terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._progress = _bars(stream)
+    def __init__(self, stream: TextIO, words: Words | None = None, *, threaded: bool = True) -> None:
+        self._progress = _bars(stream, threaded)
+        self._threaded = threaded
+        self._drawn_s = 0.0
+        self._words = words or describe
         self._began_s = time.monotonic()
         self._tasks: dict[str, TaskID] = {}
         self._summaries: list[StreamSummary] = []
@@ -258,14 +299,19 @@ class BarReporter:
         # A container may declare too few frames: a bar beyond its end would look finished.
         total = None if task.total is not None and frames > task.total else task.total
         self._progress.update(self._tasks[path], completed=frames, total=total, fps=fps)
+        now = time.monotonic()
+        if not self._threaded and now - self._drawn_s >= DRAW_INTERVAL_S:
+            self._drawn_s = now
+            self._progress.refresh()
 
     def stream_finished(self, summary: StreamSummary) -> None:
         """Replace the input's bar by its paragraph."""
         task = self._tasks.pop(summary.path, None)
         if task is not None:
             self._progress.remove_task(task)
-        self._summaries.append(summary)
-        self._print(describe(summary))
+        if text := self._words(summary):
+            self._summaries.append(summary)
+            self._print(text)
 
     def note(self, text: str) -> None:
         """Print the line above the bars."""
@@ -286,7 +332,7 @@ class BarReporter:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _bars(stream: TextIO) -> Progress:
+def _bars(stream: TextIO, threaded: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -298,4 +344,5 @@ def _bars(stream: TextIO) -> Progress:
         TimeRemainingColumn(),
         console=Console(file=stream),
         transient=True,
+        auto_refresh=threaded,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import tempfile
 import time
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from auflow.errors import OutputError, UsageError
+from auflow.face_options import add_face_options, face_settings
 from auflow.flow.nursery import Nursery
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
-from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Faces, Format, Model, Precision, StageSettings
+from auflow.option_values import address, positive
+from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Format, Precision, StageSettings
 from auflow.stages.sink.encoders import ASKED, ENCODERS
 from auflow.stages.sink.formats import require_formats
 from auflow.threads import pin_threads
@@ -35,6 +36,8 @@ examples:
   auflow run *.mp4 -o results                       many: results/NAME.csv each, all independent of each other
   auflow run frames/ --precision full               a folder of .jpg, .png or .bmp in the order of their names
   auflow run meeting.mp4 --multi-face               up to four faces, one row per face and frame
+  auflow run meeting.mp4 --multi-face --identities  face_id is the person's, through crossings and absences
+  auflow run interview.mp4 --tracking coherent      less work where the picture says nothing new
   auflow run portraits/ --images -o results         each picture by itself: results/NAME.csv with a row per face
   auflow run interview.mp4 --format parquet,jsonl   interview.parquet and interview.jsonl instead of the CSV
   auflow run interview.mp4 --overlay                also interview.overlay.mp4 with what was found drawn in
@@ -70,7 +73,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     run.set_defaults(handler=_run, inputs=[], openface_inputs=[])
     _add_input_and_output(run)
-    _add_faces(run)
+    add_face_options(run)
     _add_files(run)
     _add_how(run)
     add_openface_options(run)
@@ -110,37 +113,6 @@ def _add_input_and_output(run: argparse.ArgumentParser) -> None:
         run.add_argument(switch, dest="switches", action="append_const", const=group, help=f"columns: {group}")
 
 
-def _add_faces(run: argparse.ArgumentParser) -> None:
-    faces = run.add_argument_group("faces")
-    which = faces.add_mutually_exclusive_group()
-    which.add_argument("--multi-face", action="store_true", help="up to four faces (FaceLandmarkVidMulti): static AUs")
-    which.add_argument(
-        "--images", action="store_true", help="each picture by itself, all its faces (FaceLandmarkImg): static AUs"
-    )
-    faces.add_argument(
-        "--model", choices=get_args(Model), default="clnf", help="landmark model (default: clnf); ceclm is slower and"
-        " needs `auflow models fetch --with-ceclm`",
-    )  # fmt: skip
-    faces.add_argument("--au-static", "-au_static", action="store_true", help="AU models without a running median")
-    faces.add_argument("--wild", "-wild", action="store_true", help="search wider and longer: faces in unusual poses")
-    faces.add_argument(
-        "--boxes", "-bboxdir", metavar="DIR", type=Path, help="with --images: take the faces of NAME.jpg from"
-        " DIR/NAME.txt (min x, min y, max x, max y a line) instead of looking for them",
-    )  # fmt: skip
-    faces.add_argument(
-        "--clnf-iterations", metavar="N", type=_positive, help="most iterations of an optimisation of the landmark fit"
-        " (default: 5, with --wild 10)",
-    )  # fmt: skip
-    faces.add_argument(
-        "--clnf-tolerance", metavar="PX", type=_tolerance, help="an optimisation has converged when all landmarks"
-        " together move less than this between two iterations (default: 0.01; 0: never)",
-    )  # fmt: skip
-    for name, what in (("fx", "focal length"), ("fy", "focal length"), ("cx", "centre"), ("cy", "centre")):
-        faces.add_argument(
-            f"--{name}", f"-{name}", metavar="PX", type=_pixels, help=f"{what} of the camera (default: by the size)"
-        )
-
-
 def _add_files(run: argparse.ArgumentParser) -> None:
     files = run.add_argument_group("more files")
     files.add_argument("--overlay", "-tracked", action="store_true", help="NAME.overlay.mp4 with what was found")
@@ -162,59 +134,16 @@ def _add_files(run: argparse.ArgumentParser) -> None:
 def _add_how(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how to run")
     how.add_argument("--inline", action="store_true", help="one process instead of one per stage: same CSV")
-    how.add_argument("--jobs", metavar="N", type=_positive, help="inputs worked on at the same time (default: by CPUs)")
+    how.add_argument("--jobs", metavar="N", type=positive, help="inputs worked on at the same time (default: by CPUs)")
     how.add_argument(
         "--resume", action="store_true", help="go on after a crash: inputs that are finished are left alone, one that"
         " was interrupted goes on from its last checkpoint",
     )  # fmt: skip
     how.add_argument(
-        "--metrics", metavar="HOST:PORT", type=_address, help="tell Prometheus metrics at http://HOST:PORT/metrics"
+        "--metrics", metavar="HOST:PORT", type=address, help="tell Prometheus metrics at http://HOST:PORT/metrics"
         " while it runs; of this machine only, such as 127.0.0.1:8717",
     )  # fmt: skip
     how.add_argument("--quiet", "-q", action="store_true", help="no progress and no summary; errors are still told")
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return number
-
-
-def _pixels(text: str) -> float:
-    number = _number(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"expected pixels above 0, got {text!r}")
-    return number
-
-
-def _tolerance(text: str) -> float:
-    number = _number(text)
-    if not number >= 0:
-        raise argparse.ArgumentTypeError(f"expected pixels, 0 or more, got {text!r}")
-    return number
-
-
-def _address(text: str) -> tuple[str, int]:
-    from auflow.transport.address import read_address
-
-    port = text.rpartition(":")[2]
-    try:
-        where = read_address(f"tcp://{text}")
-    except UsageError:
-        where = None
-    if where is None or not where.loopback or port == "*":
-        raise argparse.ArgumentTypeError(f"expected an address of this machine, such as 127.0.0.1:8717, got {text!r}")
-    return where.host, int(port)
-
-
-def _number(text: str) -> float:
-    """The finite number, or NaN."""
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _column_groups(text: str) -> tuple[Columns, ...]:
@@ -242,10 +171,10 @@ def _run(parsed: argparse.Namespace) -> int:
         # Before anything else: its imports take as long as all that is done here until it is needed.
         stdin = Path("-") in (*parsed.openface_inputs, *parsed.inputs)
         nursery = None if parsed.inline else stack.enter_context(Nursery(stdin=stdin))
-        from auflow.report import exit_code, make_reporter
+        from auflow.report import describe, exit_code, make_reporter
 
         options, notes = _with_encoder(parsed, _checked_options(parsed, began_s))
-        reporter = make_reporter(quiet=options.quiet)
+        reporter = make_reporter(quiet=options.quiet, words=partial(describe, coherent=options.settings.coherent))
         stack.callback(reporter.close)
         if warning:
             reporter.warning(warning)
@@ -350,26 +279,11 @@ def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:
 
 
 def _settings(parsed: argparse.Namespace) -> StageSettings:
-    if parsed.boxes is not None and not parsed.images:
-        raise UsageError("--boxes goes with --images: in a video the faces are followed from frame to frame")
-    if parsed.wild and parsed.model == "ceclm":
-        raise UsageError("--wild is for the clnf model: CE-CLM has no such settings")
     if parsed.overlay_encoder is not None and not parsed.overlay:
         raise UsageError("--overlay-encoder is for the annotated video: add --overlay")
-    given = (parsed.fx, parsed.fy, parsed.cx, parsed.cy)
-    if any(value is not None for value in given) and None in given:
-        raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")
-    faces: Faces = "all" if parsed.multi_face else "pictures" if parsed.images else "widest"
     wanted = {*(parsed.columns or ()), *(parsed.switches or ())}
     return StageSettings(
-        model=parsed.model,
-        faces=faces,
-        wild=parsed.wild,
-        clnf_iterations=parsed.clnf_iterations,
-        clnf_tolerance_px=parsed.clnf_tolerance,
-        camera=None if None in given else given,
-        boxes_dir=None if parsed.boxes is None else str(parsed.boxes),
-        au_static=parsed.au_static,
+        **face_settings(parsed),
         precision=parsed.precision,
         formats=parsed.formats,
         columns=tuple(group for group in COLUMN_CHOICES if group in wanted) or COLUMN_CHOICES,

@@ -18,7 +18,7 @@ from auflow.options import RunOptions
 from auflow.report import INTERRUPTED_EXIT_CODE, PERCENTILES, Reporter, StreamSummary, exit_code
 from auflow.stages.settings import Format
 from auflow.stages.sink.paths import all_tables
-from auflow.stages.statistics import Convergence, Latency
+from auflow.stages.statistics import Coherence, Convergence, Latency
 
 if TYPE_CHECKING:
     from auflow.stages.records import SourceInfo
@@ -152,6 +152,7 @@ def _amounts(summaries: Sequence[StreamSummary], seconds: float) -> dict[str, An
         "first_result_s": round(min(firsts), 3) if firsts else None,
         "latency_ms": _latency(sum((summary.statistics.latency for summary in summaries), Latency())),
         "convergence": _convergence(sum((summary.statistics.convergence for summary in summaries), Convergence())),
+        "coherence": _coherence(sum((summary.statistics.coherence for summary in summaries), Coherence()), frames),
     }
 
 
@@ -162,19 +163,30 @@ def _latency(latency: Latency) -> dict[str, float | None]:
 
 
 def _convergence(convergence: Convergence) -> dict[str, float | None]:
-    def share(part: int, whole: int) -> float | None:
-        return round(part / whole, 4) if whole else None
-
     return {
         "fits": convergence.fits,
         "fits_converged": convergence.fits_converged,
-        "fits_converged_share": share(convergence.fits_converged, convergence.fits),
+        "fits_converged_share": _share(convergence.fits_converged, convergence.fits),
         "optimisations": convergence.optimisations,
         "optimisations_converged": convergence.converged,
-        "optimisations_converged_share": share(convergence.converged, convergence.optimisations),
+        "optimisations_converged_share": _share(convergence.converged, convergence.optimisations),
         "iterations": convergence.iterations,
-        "iterations_per_fit": share(convergence.iterations, convergence.fits),
+        "iterations_per_fit": _share(convergence.iterations, convergence.fits),
     }
+
+
+def _coherence(coherence: Coherence, frames: int) -> dict[str, float | None]:
+    return {
+        "detections": coherence.detections,
+        "detections_per_frame": _share(coherence.detections, frames),
+        "faces": coherence.faces,
+        "reused": coherence.reused,
+        "reused_share": _share(coherence.reused, coherence.faces),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

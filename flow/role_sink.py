@@ -99,7 +99,7 @@ class SinkRole(WorkerRole):
     def _measure(self, label: str, record: m.AuReady, began_s: float) -> None:
         ready, probe, ended_s = record.frame, self.shell.probe, time.monotonic()
         probe.worked(Role.SINK, began_s, ended_s, since_s=record.sent_s, trace=ready.trace)
-        probe.result(label, ready.taken_s, ended_s, record.fits, record.aus)
+        probe.result(label, ready.taken_s, ended_s, record.fits, record.aus, record.detections)
         probe.traced(label, ready.index, ready.trace, ready.taken_s, ended_s)
 
     def _finish(self, end: m.StreamEnd) -> None:

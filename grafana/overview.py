@@ -42,6 +42,7 @@ def overview() -> Dashboard:
             Section("", [*_service_now(), *_streams_now()]),
             Section("Streams", [_states(), *_streams()]),
             Section("Drops and restarts", [_drops(), _restarts()]),
+            Section("Work left out", _work()),
             Section("Every stream, now", [_table(), _builds()]),
         ],
     )
@@ -168,6 +169,32 @@ def _restarts() -> Panel:
         Query(f"sum by (group) (increase({series(m.RESTARTS)}[$__rate_interval]))", "{{group}}"),
         drawn_as_bars=True,
     )
+
+
+def _work() -> list[Panel]:
+    by = ("stream",)
+    looks = rate(m.DETECTIONS, by)
+    return [
+        lines(
+            "Looks for faces, a second",
+            "Times that faces were looked for, by stream: the dearest work of all.",
+            Look("suffix: /s", 8, 7, low=0, decimals=1, link=_TO_STREAM),
+            Query(looks, "{{stream}}"),
+        ),
+        lines(
+            "Looks for faces, a frame",
+            "The same for each frame with a result.",
+            Look("none", 8, 7, low=0, decimals=2, link=_TO_STREAM),
+            Query(f"{looks} / {rate(m.FRAMES_DONE, by)}", "{{stream}}"),
+        ),
+        lines(
+            "Descriptors kept",
+            "Share of the faces that kept descriptor and Action Units of an earlier frame, for they had not changed. 0 "
+            "without coherent tracking.",
+            Look("percentunit", 8, 7, low=0, high=1, decimals=0, link=_TO_STREAM),
+            Query(f"{rate(m.DESCRIPTORS_REUSED, by)} / {rate(m.DESCRIPTORS, by)}", "{{stream}}"),
+        ),
+    ]
 
 
 def _table() -> Panel:

@@ -42,6 +42,7 @@ def stream() -> Dashboard:
             Section("Age of results", _age()),
             Section("Faces", [_faces(), _confidence()]),
             Section("Action Units", _action_units()),
+            Section("Work left out", [_detections(), _reuse()]),
         ],
         [variable],
     )
@@ -180,6 +181,29 @@ def _confidence() -> Panel:
         "How well the landmarks sit, from 0 to 1, by OpenFace's validator: the mean of all faces.",
         Look("none", 12, 7, low=0, high=1, decimals=2, colours={"confidence": "purple"}),
         Query(mean(m.FACE_CONFIDENCE, where=_STREAM), "confidence"),
+    )
+
+
+def _detections() -> Panel:
+    looks = rate(m.DETECTIONS, where=_STREAM)
+    return lines(
+        "Looks for faces",
+        "Times that faces were looked for: in a second, and for each frame with a result. Few while all faces are "
+        "followed; one a frame or more where there is nobody, without coherent tracking.",
+        Look("none", 12, 7, low=0, decimals=2, colours={"a second": "blue", "a frame": "purple"}),
+        Query(looks, "a second"),
+        Query(f"{looks} / {rate(m.FRAMES_DONE, where=_STREAM)}", "a frame"),
+    )
+
+
+def _reuse() -> Panel:
+    kept, all_faces = rate(m.DESCRIPTORS_REUSED, where=_STREAM), rate(m.DESCRIPTORS, where=_STREAM)
+    return lines(
+        "Descriptors kept",
+        "Share of the faces that kept descriptor and Action Units of an earlier frame, for they had not changed. 0 "
+        "without coherent tracking.",
+        Look("percentunit", 12, 7, low=0, high=1, decimals=0, colours={"kept": "green"}),
+        Query(f"{kept} / {all_faces}", "kept"),
     )
 
 

@@ -23,7 +23,7 @@ from auflow.serve.checks import (
 )
 from auflow.serve.keys import key
 from auflow.serve.source import SourceKind
-from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Format, Model, Precision, StageSettings
+from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Format, Model, Precision, StageSettings, Tracking
 
 if TYPE_CHECKING:
     from auflow.stages.decode.live.spec import LiveSpec
@@ -49,6 +49,7 @@ Transport = Literal["tcp", "udp"]
 HardwareDecode = Literal["none", "auto", "cuda", "vaapi", "videotoolbox"]
 _StreamFaces = Literal["widest", "all"]
 _DAY_S = 86400.0
+_DEFAULTS = StageSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,27 @@ class StreamConfig:
         only=("live",),
     )  # fmt: skip
     faces: _StreamFaces = key(
-        "widest", one_of(get_args(_StreamFaces)), "`widest`: the widest face; `all`: up to four, static AUs"
-    )
+        "widest", one_of(get_args(_StreamFaces)), "`widest`: the widest face; `all`: up to four, with static AUs where"
+        " there are no `identities`",
+    )  # fmt: skip
+    tracking: Tracking = key(
+        "openface", one_of(get_args(Tracking)), "`openface`: its logic to the letter; `coherent`: looks for faces only "
+        "where that may tell something new, keeps descriptors of faces that have not changed",
+        shown_as="coherent for live, openface for file",
+    )  # fmt: skip
+    detect_every: int = key(
+        _DEFAULTS.detect_every, whole(1, 1_000_000), "frames from one look for further faces to the next, at least;"
+        " one that is lost is looked for at once; with `coherent` only",
+    )  # fmt: skip
+    reuse_below_percent: float = key(
+        _DEFAULTS.reuse_below_percent, number("percent", 0.0, 100.0), "a face no pixel of which has changed by more"
+        " keeps its descriptor and AUs; 0: never; with `coherent` only",
+    )  # fmt: skip
+    identities: bool = key(
+        False, flag, "number faces by the person, who keeps the number through crossings and after an absence, and "
+        "correct AUs by each person's own medians; else by the place in OpenFace's tracking",
+        shown_as="with `coherent`",
+    )  # fmt: skip
     wild: bool = key(False, flag, "search wider and longer for a face")
     au_static: bool = key(False, flag, "AU models without a running median")
     model: Model = key("clnf", one_of(get_args(Model)), "landmark model: `clnf`, or `ceclm` (slower, fetched apart)")
@@ -179,6 +199,10 @@ class StreamConfig:
         return StageSettings(
             model=self.model,
             faces=self.faces,
+            tracking=self.tracking,
+            detect_every=self.detect_every,
+            reuse_below_percent=self.reuse_below_percent,
+            identities=self.identities,
             wild=self.wild,
             clnf_iterations=self.clnf_iterations,
             clnf_tolerance_px=self.clnf_tolerance_px,

@@ -12,6 +12,7 @@ from auflow.serve.checks import NAME_PATTERN
 from auflow.serve.config import StreamConfig
 from auflow.serve.keys import Faults, Unfit, keys_of, read_section, shown
 from auflow.serve.source import SourceKind, parse_source
+from auflow.stages.settings import StageSettings
 from auflow.stages.sink.formats import require_formats
 from auflow.stages.sink.paths import table_path
 
@@ -63,6 +64,7 @@ def read_stream(
     if source is not None:
         kind, values["source"] = source
         kind = _complete(values, kind, where, before)
+        _resolve_tracking(values, where, before)
         _resolve_outputs(values, str(name), where, base, before)
         if not before:
             stream = StreamConfig(name=str(name), kind=kind, **values)
@@ -131,6 +133,17 @@ def _complete(values: dict[str, Any], kind: SourceKind, where: str, faults: Faul
             only = " or ".join(spec.only)
             faults.add(f"{where}.{name}", f"is only for {only}; this source is {kind}, its policy {policy}")
     return kind
+
+
+def _resolve_tracking(values: dict[str, Any], where: str, faults: Faults) -> None:
+    """A live stream saves work where it can; a recording has OpenFace's numbers to the letter."""
+    coherent = values.setdefault("tracking", "coherent" if values["policy"] == "live" else "openface") == "coherent"
+    values.setdefault("identities", coherent)
+    defaults = StageSettings()
+    for name in () if coherent else ("detect_every", "reuse_below_percent"):
+        default = getattr(defaults, name)
+        if values.get(name, default) != default:  # what is written in full may say the defaults
+            faults.add(f"{where}.{name}", 'is for coherent tracking: add tracking = "coherent", or leave it out')
 
 
 def _check_live(stream: StreamConfig, where: str, environ: Mapping[str, str], faults: Faults) -> None:

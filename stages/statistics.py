@@ -48,6 +48,11 @@ class Coherence:
     faces: int = 0  # faces whose Action Units were predicted; each frame has its own
     reused: int = 0  # of them with the descriptor of an earlier frame
 
+    @classmethod
+    def of(cls, fits: Sequence[FaceFit], aus: Sequence[AuFrame], detections: int) -> Coherence:
+        """Of one frame: its faces with their values, and how often faces were looked for in it."""
+        return cls(detections, sum(fit.accepted for fit in fits) if aus else 0, sum(au.reused for au in aus))
+
     def __add__(self, other: Coherence) -> Coherence:
         return Coherence(self.detections + other.detections, self.faces + other.faces, self.reused + other.reused)
 
@@ -108,8 +113,7 @@ class StreamTally:
         fits = before.convergence
         self._fits, self._fits_converged = fits.fits, fits.fits_converged
         self._optimisations, self._converged, self._iterations = fits.optimisations, fits.converged, fits.iterations
-        work = before.coherence
-        self._detections, self._faces, self._reused = work.detections, work.faces, work.reused
+        self._coherence = before.coherence
 
     def result_came(self) -> None:
         """A frame has passed the AU stage."""
@@ -123,10 +127,7 @@ class StreamTally:
 
         Faces were looked for in it `detections` times.
         """
-        self._detections += detections
-        for fit, au in zip(fits, aus, strict=bool(aus)):
-            self._faces += fit.accepted
-            self._reused += au.reused
+        self._coherence += Coherence.of(fits, aus, detections)
         took_s = self._clock() - taken_s
         number = int(math.log(took_s / _SHORTEST_S) / _STEP) if took_s > _SHORTEST_S else 0
         self._counts[min(number, _BINS - 1)] += 1
@@ -145,7 +146,7 @@ class StreamTally:
             Convergence(self._fits, self._fits_converged, self._optimisations, self._converged, self._iterations),
             Latency(tuple(self._counts), self._longest_s),
             self._first_result_at_s,
-            Coherence(self._detections, self._faces, self._reused),
+            self._coherence,
         )
 
 

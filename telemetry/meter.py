@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ import auflow
 from auflow import metrics
 from auflow.metrics import Metric
 from auflow.stages.records import AU_INTENSITIES, AuFrame, FaceFit
+from auflow.stages.statistics import Coherence
 from auflow.telemetry.families import family_of
 
 __all__ = ["Meter"]
@@ -78,12 +80,14 @@ class Meter:
                 optimisations.inc(fit.optimisations)
                 converged.inc(fit.converged)
 
-    def result(self, stream: str, age_s: float, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
-        """A frame's results are there."""
+    def result(
+        self, stream: str, age_s: float, fits: Sequence[FaceFit], aus: Sequence[AuFrame], detections: int = 0
+    ) -> None:
+        """A frame's results are there; faces were looked for in it `detections` times."""
         if stream not in self._open:
             self._take_in(stream)
         self._histogram(metrics.FRAME_AGE, stream).observe(age_s)
-        self._faces.add(stream, fits, aus)
+        self._faces.add(stream, fits, aus, detections)
 
     def _take_in(self, stream: str) -> None:
         if not self._open:
@@ -156,6 +160,7 @@ class _Sums:
     rows: int = 0
     confidence: float = 0.0
     faces: int = 0  # of the rows, those with a face
+    work: Coherence = field(default_factory=Coherence)
     intensities: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(AU_INTENSITIES)))
 
 
@@ -165,9 +170,10 @@ class _Faces(Collector):
     def __init__(self) -> None:
         self.streams: dict[str, _Sums] = {}
 
-    def add(self, stream: str, fits: Sequence[FaceFit], aus: Sequence[AuFrame]) -> None:
+    def add(self, stream: str, fits: Sequence[FaceFit], aus: Sequence[AuFrame], detections: int) -> None:
         """The faces of one frame."""
         sums = self.streams.setdefault(stream, _Sums())
+        sums.work += Coherence.of(fits, aus, detections)
         sums.tracked = 0
         for fit, au in zip(fits, aus, strict=True):
             sums.rows += 1
@@ -187,4 +193,14 @@ class _Faces(Collector):
             rows.add_metric([stream], sums.rows, sums.confidence)
             for name, total in zip(AU_INTENSITIES, sums.intensities.tolist(), strict=True):
                 aus.add_metric([stream, name], sums.faces, total)
-        return [now, rows, aus]
+        return [now, rows, aus, *self._work()]
+
+    def _work(self) -> Iterable[Family]:
+        work = {stream: sums.work for stream, sums in list(self.streams.items())}
+        counts = {
+            metrics.DETECTIONS: attrgetter("detections"),
+            metrics.DESCRIPTORS: attrgetter("faces"),
+            metrics.DESCRIPTORS_REUSED: attrgetter("reused"),
+        }
+        for metric, count in counts.items():
+            yield family_of(metric, [((stream,), count(done)) for stream, done in work.items()])

@@ -87,11 +87,17 @@ class Probe:
             self.meter.fitted(fits)
 
     def result(
-        self, stream: str, taken_s: float, done_s: float, fits: Sequence[FaceFit], aus: Sequence[AuFrame]
+        self,
+        stream: str,
+        taken_s: float,
+        done_s: float,
+        fits: Sequence[FaceFit],
+        aus: Sequence[AuFrame],
+        detections: int = 0,
     ) -> None:
-        """A frame's results are there; monotonic times."""
+        """A frame's results are there, in which faces were looked for `detections` times; monotonic times."""
         if self.meter is not None:
-            self.meter.result(stream, done_s - taken_s, fits, aus)
+            self.meter.result(stream, done_s - taken_s, fits, aus, detections)
 
     def traced(self, stream: str, index: int, trace: str, taken_s: float, done_s: float) -> None:
         """A frame has come to its end."""

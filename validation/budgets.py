@@ -23,13 +23,14 @@ class Budgets:
     min_au_r: float | None = None  # Pearson's r, by every AU
     min_presence: float | None = None  # share of rows whose presence agrees, by every AU
     min_success: float | None = None  # share of all rows whose success agrees
+    min_au_mean_r: float | None = None  # mean of Pearson's r over the AUs
 
     def any(self) -> bool:
         """Whether anything is asked for."""
         return any(value is not None for value in (self.max_landmark_px, *self._minima()))
 
     def _minima(self) -> tuple[float | None, ...]:
-        return self.min_au_r, self.min_presence, self.min_success
+        return self.min_au_r, self.min_presence, self.min_success, self.min_au_mean_r
 
 
 def missed(result: Comparison, budgets: Budgets) -> list[str]:
@@ -47,6 +48,7 @@ def missed(result: Comparison, budgets: Budgets) -> list[str]:
             lacking = f", {1 - au.coverage:.1%} of its values are missing" if au.coverage < 1 else ""
             if lacking or not au.r >= budgets.min_au_r:
                 lines.append(f"--min-au-r {budgets.min_au_r:g}: {name} correlates with {au.r:.4f}{lacking}")
+    lines += _missed_mean_r(result, budgets.min_au_mean_r)
     if budgets.min_presence is not None:
         _require(bool(result.presences), "--min-presence", "AU presences (AU01_c ...)", result)
         lines += [
@@ -68,6 +70,18 @@ def _missed_landmarks(result: Comparison, limit_px: float | None) -> Iterator[st
         yield f"--max-landmark-px {limit_px:g}: {1 - landmarks.coverage:.1%} of the 2-D landmarks are missing"
     elif not landmarks.mean <= limit_px:
         yield f"--max-landmark-px {limit_px:g}: the 2-D landmarks are {landmarks.mean:.4g} px away on average"
+
+
+def _missed_mean_r(result: Comparison, least: float | None) -> Iterator[str]:
+    if least is None:
+        return
+    _require(bool(result.intensities), "--min-au-mean-r", "AU intensities (AU01_r ...)", result)
+    every = list(result.intensities.values())
+    lacking = 1 - sum(au.coverage for au in every) / len(every)
+    mean = sum(au.r for au in every) / len(every)
+    if lacking > 0 or not mean >= least:
+        more = f", {lacking:.1%} of the values are missing" if lacking > 0 else ""
+        yield f"--min-au-mean-r {least:g}: AU intensities correlate with {mean:.4f} on average{more}"
 
 
 def _require(there: bool, option: str, what: str, result: Comparison) -> None:

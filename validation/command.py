@@ -38,15 +38,22 @@ examples:
                                                               a check for a script: exit code 1 when missed
   auflow validate build1.csv build2.csv --json floor.json     how far a program differs from itself, its noise floor;
   auflow validate build1.csv ours.csv --floor floor.json      then: is ours within twice that?
+  auflow validate --budget clip.mp4                           what coherent tracking saves on a clip, and what it costs
 
 Rounding counts: compare files of the same number of decimals (`auflow run --precision full` writes six).
 Compare like with like: intensities after OpenFace's offline pass differ from those before it by 0.4 on average.
 exit codes: 0 compared, everything asked for is met; 1 a budget is missed or the noise floor exceeded;
-            2 wrong usage, a file that cannot be read or is of another format; 3 output cannot be written"""
+            2 wrong usage, a file that cannot be read or is of another format; 3 output cannot be written;
+            with --budget also 4 model files missing or damaged, 5 a stage failed, 130 interrupted"""
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add `validate`; its `handler` is a function of the namespace to the exit code."""
+def add_parser(subparsers: Subparsers) -> tuple[argparse.ArgumentParser, tuple[argparse.Action, argparse.Action]]:
+    """Add `validate`; its `handler` is a function of the namespace to the exit code.
+
+    Returns
+    -------
+    the parser, and its arguments REFERENCE and OURS
+    """
     parser = subparsers.add_parser(
         "validate",
         help="compare a CSV with a reference: errors, correlations, a report with plots",
@@ -54,8 +61,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("reference", metavar="REFERENCE", type=Path, help="the CSV that is taken as right")
-    parser.add_argument("ours", metavar="OURS", type=Path, help="the CSV that is held against it")
+    files = (
+        parser.add_argument("reference", metavar="REFERENCE", type=Path, help="the CSV that is taken as right"),
+        parser.add_argument("ours", metavar="OURS", type=Path, help="the CSV that is held against it"),
+    )
     parser.add_argument("--skip", metavar="N", type=_count, default=0, help="leave out the first N frames")
     parser.add_argument(
         "--match",
@@ -79,6 +88,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     limits.add_argument("--min-au-r", metavar="R", type=_limit(-1, 1), help="Pearson's r of every AU intensity")
     limits.add_argument(
+        "--min-au-mean-r", metavar="R", type=_limit(-1, 1), help="mean of Pearson's r over the AU intensities"
+    )
+    limits.add_argument(
         "--min-presence", metavar="SHARE", type=_limit(0, 1), help="share of rows that agree, of every AU presence"
     )
     limits.add_argument("--min-success", metavar="SHARE", type=_limit(0, 1), help="share of rows whose success agrees")
@@ -91,7 +103,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     limits.add_argument("--factor", metavar="X", type=_limit(0, math.inf), default=2.0, help="default: 2")
     parser.set_defaults(handler=run_validate)
-    return parser
+    return parser, files
 
 
 def _count(text: str) -> int:
@@ -123,7 +135,7 @@ def run_validate(args: argparse.Namespace) -> int:
     _check(args)
     rows = match(read_table(args.reference), read_table(args.ours), skip=args.skip, by=args.match)
     result = compare(rows)
-    budgets = Budgets(args.max_landmark_px, args.min_au_r, args.min_presence, args.min_success)
+    budgets = Budgets(args.max_landmark_px, args.min_au_r, args.min_presence, args.min_success, args.min_au_mean_r)
     verdict = _judge(args, result, budgets)
     if args.html is not None:
         _write_html(args, rows, result, verdict)

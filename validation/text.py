@@ -11,7 +11,7 @@ import numpy as np
 from auflow.stages.records import AU_PRESENCES
 from auflow.validation.comparison import GROUPS, Comparison
 
-__all__ = ["Sheet", "au_sheet", "group_sheet", "headline", "print_report"]
+__all__ = ["Sheet", "au_sheet", "group_sheet", "headline", "print_report", "print_sheet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,17 @@ def print_report(result: Comparison, verdict: Sequence[str], stream: TextIO) -> 
     sheets = [sheet for sheet in (group_sheet(result), au_sheet(result)) if sheet.rows]
     stream.write(f"{headline(result)}\n")
     for sheet in sheets:
-        if stream.isatty():
-            _print_rich(sheet, stream)
-        else:
-            stream.write(f"\n{_aligned(sheet)}\n")
+        print_sheet(sheet, stream)
     if verdict:
         stream.write("\n" + "".join(f"{line}\n" for line in verdict))
+
+
+def print_sheet(sheet: Sheet, stream: TextIO) -> None:
+    """Write one table to `stream`, an empty line before it."""
+    if stream.isatty():
+        _print_rich(sheet, stream)
+    else:
+        stream.write(f"\n{_aligned(sheet)}\n")
 
 
 def _aligned(sheet: Sheet) -> str:

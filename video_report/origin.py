@@ -89,10 +89,20 @@ def _of_summary(table: Path, summary: Path) -> Origin:
         "speed": f"{entry['fps']:.0f} fps" if entry.get("fps") else None,
         "latency": f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms" if latency.get("p50") else None,
         "iterations of a fit": convergence.get("iterations_per_fit"),
+        **_coherence(entry.get("coherence") or {}),
         "restarts of workers": entry.get("restarts"),
     }
-    static = bool(options.get("au_static")) or options.get("faces") in ("all", "pictures")
+    by_itself = options.get("faces") == "pictures" or (options.get("faces") == "all" and not options.get("identities"))
+    static = bool(options.get("au_static")) or by_itself
     return Origin(f"the summary {summary.name}", _texts(facts), _texts(options), static)
+
+
+def _coherence(told: Mapping[str, Any]) -> dict[str, str | None]:
+    looks, rate, kept = (told.get(name) for name in ("detections", "detections_per_frame", "reused_share"))
+    return {
+        "looks for faces": None if looks is None else f"{looks}" + (f", {rate:.2f} a frame" if rate else ""),
+        "descriptors kept": None if kept is None else f"{100 * kept:.1f} %",
+    }
 
 
 def _writes(entry: Any, table: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from auflow.stages.settings import StageSettings
 from auflow.stages.state import field, pack_state, unpack_state
 
 if TYPE_CHECKING:
+    from auflow.stages.identity.appearance import AppearanceDescriber
     from auflow.stages.identity.keeper import IdentityKeeper
 
 __all__ = ["AuStage", "Prepared", "warm_up", "warm_up_own"]
@@ -82,7 +84,11 @@ class AuStage:
         self._heads = load_heads(models_root.resolve(), static=settings.au_static or settings.independent)
         self._describer = load_describer(models_root.resolve())
         self._persons = Persons(self._heads)
-        self._keeper = (keeper or _make_keeper()) if settings.identities and not settings.independent else None
+        self._keeper: IdentityKeeper | None = None
+        self._appearances: AppearanceDescriber | None = None
+        if settings.identities and not settings.independent:
+            self._keeper = keeper or _make_keeper()
+            self._appearances = _make_appearances(models_root)
         below_percent = settings.reuse_below_percent if settings.coherent else 0.0
         self._reuse = Reuse(below_percent) if below_percent > 0.0 else None
         self._start()
@@ -146,15 +152,16 @@ class AuStage:
 
     def _recognised(self, index: int, fits: Sequence[FaceFit], described: Sequence[Described | None]) -> list[int]:
         """The person's number of each face."""
-        from auflow.stages.identity.appearance import describe_appearance
         from auflow.stages.identity.keeper import SeenFace
 
         assert self._keeper is not None
+        assert self._appearances is not None
         seen = []
         for fit, one in zip(fits, described, strict=True):
-            new = one is not None and not one.reused
-            appearance = describe_appearance(one.face, one.features[:DESCRIPTOR_SIZE]) if one and new else None
-            seen.append(SeenFace(fit.face_id, fit.landmarks_px, fit.accepted, appearance))
+            look = None
+            if one is not None and not one.reused:
+                look = partial(self._appearances.describe, one.face, one.features[:DESCRIPTOR_SIZE])
+            seen.append(SeenFace(fit.face_id, fit.landmarks_px, fit.accepted, look))
         return self._keeper.assign(index, seen)
 
     def _values(self, fit: FaceFit, described: Described | None) -> AuFrame:
@@ -294,9 +301,16 @@ class AuStage:
 
 
 def _make_keeper() -> IdentityKeeper:
+    # Loaded only where somebody wants to know who is who.
     from auflow.stages.identity.keeper import IdentityKeeper
 
     return IdentityKeeper()
+
+
+def _make_appearances(models_root: Path) -> AppearanceDescriber:
+    from auflow.stages.identity.appearance import AppearanceDescriber
+
+    return AppearanceDescriber(models_root)
 
 
 def _of(arrays: Mapping[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,8 @@ __all__ = ["CoherentMultiTracker"]
 Floats = NDArray[np.float32]
 
 _DOUBLED_ABOVE = 0.5  # common share of two trackers' boxes from which on they follow the same face
-_NEAR = 1.0  # of its width: so far from where it was lost a face may be found again
+_NEAR = 1.0  # of its width: so far from where it was lost a face is still the same
+_MAY_BE = 4.0
 
 
 class _Place:
@@ -139,12 +140,12 @@ class CoherentMultiTracker:
             place = self._place_for(box)
             if place is not None:
                 results[place.number] = place.start(gray, box)
-        for number in self._doubled():
-            del results[number]
+        self._free_doubled()
+        followed = [(place.number, results[place.number]) for place in self._places if not place.is_free]
         for place in self._places:
             if place.tracker.failures > DROPPED_AFTER:
                 place.free()
-        return sorted(results.items(), key=lambda item: item[0])
+        return sorted(followed, key=lambda one: one[0])
 
     def _new_boxes(self, gray: Floats, detect: Detect) -> list[Floats]:
         """Boxes [x, y, w, h] of faces that nobody follows, where it is time to look for some."""
@@ -162,17 +163,18 @@ class CoherentMultiTracker:
 
     def _place_for(self, box: Floats) -> _Place | None:
         """That of the face that was lost nearest to the box, a free one, or none."""
-        lost = [place for place in self._places if place.has_failed]
-        near = [(distance, place) for place in lost if (distance := _distance(place.own_box, box)) <= _NEAR]
-        if near:
-            return min(near, key=lambda one: one[0])[1]
+        lost = sorted((p for p in self._places if p.has_failed), key=lambda p: _distance(p.own_box, box))
+        if lost and _distance(lost[0].own_box, box) <= _NEAR:
+            return lost[0]
+        if lost and _distance(lost[0].own_box, box) <= _MAY_BE:
+            lost[0].free()  # it is hardly there any more, and may well be this one
         place = next((place for place in self._places if place.is_free), None)
         if place is not None:
             place.number, self._next_number = self._next_number, self._next_number + 1
         return place
 
-    def _doubled(self) -> set[int]:
-        """The numbers of trackers that have come upon a face that another one follows; they follow nothing now."""
+    def _free_doubled(self) -> None:
+        """Trackers that have come upon a face that another one follows follow nothing from now on."""
         followed = [place for place in self._places if not place.is_free]
         boxes = [face_box(place.tracker.state) for place in followed]
         gone: set[int] = set()
@@ -189,7 +191,6 @@ class CoherentMultiTracker:
         for place in followed:
             if place.number in gone:
                 place.free()
-        return gone
 
 
 def _distance(first: Floats, second: Floats) -> float:

@@ -24,10 +24,17 @@ _TAKEN_ABOVE = 0.5
 
 
 class SingleTracker:
-    """Follows the widest face of a stream: `FaceTracker` in the form of the others."""
+    """Follows the widest face of a stream: `FaceTracker` in the form of the others.
 
-    def __init__(self, tracker: FaceTracker) -> None:
+    Parameters
+    ----------
+    tracker : of the face
+    count_starts : number the face by its starts, for whoever wants to know whether it may be another; else 0
+    """
+
+    def __init__(self, tracker: FaceTracker, *, count_starts: bool = False) -> None:
         self._tracker = tracker
+        self._count_starts = count_starts
 
     def reset(self) -> None:
         """Forget the stream."""
@@ -46,8 +53,9 @@ class SingleTracker:
         self._tracker.restore(arrays)
 
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
-        """(0, result) of the one face: gray (h, w) float32, boxes (k, 5) from `detect`."""
-        return [(0, self._tracker.process(gray, detect))]
+        """(number, result) of the one face: gray (h, w) float32, boxes (k, 5) from `detect`."""
+        result = self._tracker.process(gray, detect)
+        return [(max(0, self._tracker.starts - 1) if self._count_starts else 0, result)]
 
 
 class MultiTracker:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ClnfStage", "warm_up", "warm_up_fit", "warm_up_rest"]
 
 _EYES = ("left_eye_28", "right_eye_28")
-_STATE = 1  # version of the state's form
+_STATE = 2  # version of the state's form
 _Tracker: TypeAlias = "MultiTracker | CoherentMultiTracker | PictureFitter | SingleTracker"
 
 
@@ -176,8 +176,10 @@ def _tracker(model: FaceModel, settings: StageSettings) -> _Tracker:
 
         if settings.faces == "all":
             return CoherentMultiTracker(model, settings.detect_every)
-        return SingleTracker(CoherentTracker(model, settings.detect_every))
-    return MultiTracker(model) if settings.faces == "all" else SingleTracker(FaceTracker(model))
+        return SingleTracker(CoherentTracker(model, settings.detect_every), count_starts=settings.identities)
+    if settings.faces == "all":
+        return MultiTracker(model)
+    return SingleTracker(FaceTracker(model), count_starts=settings.identities)
 
 
 def warm_up(models_root: Path, model: Model = "clnf") -> None:

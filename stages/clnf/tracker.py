@@ -72,11 +72,13 @@ class FaceTracker:
         """Forget the stream."""
         self.state = FaceState()
         self.failures = -1  # in a row; -1 after a success
+        self.starts = 0  # at boxes that were found: after each it may be another face
         self._initialised = False
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""
-        return {**pack_face(self.state), "tracking": np.array([self.failures, self._initialised], np.int64)}
+        tracking = np.array([self.failures, self._initialised, self.starts], np.int64)
+        return {**pack_face(self.state), "tracking": tracking}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `snapshot`.
@@ -85,9 +87,9 @@ class FaceTracker:
         ------
         StateError
         """
-        failures, initialised = field(arrays, "tracking", np.int64, (2,)).tolist()
+        failures, initialised, starts = field(arrays, "tracking", np.int64, (3,)).tolist()
         self.state = unpack_face(arrays, self._model)
-        self.failures, self._initialised = failures, bool(initialised)
+        self.failures, self._initialised, self.starts = failures, bool(initialised), starts
 
     def process(self, gray: Floats, detect: Detect) -> TrackResult:
         """Next frame: gray (h, w) float32; `detect` gives the boxes (k, 5) of this very frame when it is called."""
@@ -146,6 +148,7 @@ class FaceTracker:
     def _restart(self, gray: Floats, box: Floats, first: bool) -> TrackResult:
         found = best_start(self._model, gray, box)
         if first or found.success:
+            self.starts += 1
             self.state = found
             self.failures = -1
             return TrackResult(found, True)

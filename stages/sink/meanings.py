@@ -56,7 +56,10 @@ def _gaze() -> Iterator[tuple[str, Meaning]]:
 
 def _all() -> Iterator[tuple[str, Meaning]]:
     yield "frame", Meaning(NO_UNIT, "number of the frame, from 1")
-    yield "face_id", Meaning(NO_UNIT, "number of the face, from 0; may pass to another person when the first is lost")
+    yield (
+        "face_id",
+        Meaning(NO_UNIT, "number of the face, from 0: a person's or a tracker's, as the table's `face_numbers` say"),
+    )
     yield "face", Meaning(NO_UNIT, "number of the face in the picture, from 0")
     yield "timestamp", Meaning("s", "time in the video, the first frame at 0; 0 for images")
     yield "confidence", Meaning(NO_UNIT, "how well the landmarks sit, by OpenFace's validator", "0 to 1")

@@ -33,6 +33,12 @@ _AU_VALUES = {
     "offline": "after OpenFace's pass over the whole video: relative to the person's own neutral face, then smoothed",
     "static": "of each row by itself: static models, no pass over the whole video",
 }
+_FACE_NUMBERS = {
+    "person": "the number is a person's, who keeps it through crossings and after an absence",
+    "tracker": "the number is that of the place in OpenFace's tracking, which may pass to another person when the first"
+    " is lost",
+    "picture": "faces are numbered in each picture anew",
+}
 
 
 def provenance_of(
@@ -58,6 +64,7 @@ def provenance_of(
     created : ISO 8601, UTC; None is now
     """
     values = "static" if settings.independent else "offline"
+    numbers = "person" if settings.identities else "picture" if settings.faces == "pictures" else "tracker"
     told = asdict(settings)
     del told["overlay_encoders"]  # of the machine, and nothing of the table's
     if settings.boxes_dir is not None:
@@ -74,6 +81,9 @@ def provenance_of(
         "interrupted": interrupted,
         "au_values": values,
         "au_values_meaning": _AU_VALUES[values],
+        "tracking": settings.tracking,
+        "face_numbers": numbers,
+        "face_numbers_meaning": _FACE_NUMBERS[numbers],
         "models": {"landmarks": settings.model, "sha256": models_digest(settings.model)},
         "settings": told,
         "columns": Layout.of(settings).names(),

@@ -191,10 +191,10 @@ def test_states_of_others_are_refused_and_leave_the_stage_new(models_dir: Path, 
     step(stage, 1, pictures[0])
     blob = stage.snapshot()
     wrong = [
-        (several.snapshot(), "expected clnf.clnf.widest of version 1, got clnf.clnf.all"),
+        (several.snapshot(), "expected clnf.clnf.widest of version 2, got clnf.clnf.all"),
         (blob[:-1], "check sum"),
-        (pack_state("clnf.clnf.widest", 1, {"size": np.zeros(2, np.int64)}), "expected an array tracking"),
-        (pack_state("clnf.clnf.widest", 1, {"tracking": np.zeros(2, np.int64)}), "expected an array judged"),
+        (pack_state("clnf.clnf.widest", 2, {"size": np.zeros(2, np.int64)}), "expected an array tracking"),
+        (pack_state("clnf.clnf.widest", 2, {"tracking": np.zeros(3, np.int64)}), "expected an array judged"),
     ]
     for damaged, said in wrong:
         step(stage, 2, pictures[1])

@@ -225,7 +225,8 @@ class FakeAu:
         base = float(fit.params_local[0]) + (float(frame.bgr[4, 4, 1]) if fit.optimisations else 0.0)
         self._intensities.append(np.arange(17, dtype=np.float64) + base)
         self._presences.append(np.full(18, float(frame.index % 2)))
-        return AuFrame(frame.index, 0, self._intensities[-1], self._presences[-1])
+        reused = fit.accepted and frame.index % 5 == 0
+        return AuFrame(frame.index, 0, self._intensities[-1], self._presences[-1], reused=reused)
 
     def process_faces(self, frame: Frame, fits: Sequence[FaceFit]) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
         """Each face by itself."""

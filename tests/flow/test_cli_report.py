@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 
 import pytest
 
 from auflow.report import BarReporter, PlainReporter, StreamSummary, cut_short_warning, describe, make_reporter
 from auflow.stages.records import SourceInfo
-from auflow.stages.statistics import Convergence, StreamStatistics, StreamTally
+from auflow.stages.statistics import Coherence, Convergence, StreamStatistics, StreamTally
 
 
 def info(frame_count: int | None = 100) -> SourceInfo:
@@ -71,6 +72,43 @@ def test_second_line_tells_convergence_and_latency() -> None:
         "  70.0 iterations a fit, 50.0 % of the optimisations converged; "
         "latency p50 20.0 ms, p95 20.0 ms, p99 49.7 ms; first result after 1.23 s"
     ]
+
+
+def test_second_line_tells_what_was_left_out() -> None:
+    statistics = StreamStatistics(coherence=Coherence(detections=12, faces=80, reused=10))
+    told = summary(statistics=statistics)
+    assert describe(told).splitlines()[1:] == ["  faces looked for 12 times"]
+    assert describe(told, coherent=True).splitlines()[1:] == [
+        "  faces looked for 12 times; 12.5 % of the descriptors kept"
+    ]
+    nobody = summary(statistics=StreamStatistics(coherence=Coherence(detections=100)))
+    assert describe(nobody, coherent=True).splitlines()[1:] == ["  faces looked for 100 times"]
+
+
+@pytest.mark.parametrize("reporter", [PlainReporter, BarReporter])
+def test_other_words_for_the_end_of_an_input(reporter: type) -> None:
+    written = io.StringIO()
+    told = reporter(written, words=lambda ended: "" if ended.error is None else f"no: {ended.error}")
+    for each in (summary(), summary(), summary(error="torn")):
+        told.stream_finished(each)
+    told.close()
+    assert [line for line in written.getvalue().splitlines() if line.strip()] == ["no: torn"]  # and no total of one
+
+
+def test_bars_that_no_thread_draws() -> None:
+    words = io.StringIO()
+    words.isatty = lambda: True  # type: ignore[method-assign]
+    before = threading.active_count()
+    reporter = make_reporter(quiet=False, stream=words, threaded=False)
+    reporter.stream_started(info())
+    assert threading.active_count() == before
+    reporter.advanced("in/[b]a.mp4", 7)  # draws by itself
+    assert "7/" in words.getvalue()
+    drawn = len(words.getvalue())
+    reporter.advanced("in/[b]a.mp4", 8)  # so soon after the last time it does not
+    assert len(words.getvalue()) == drawn
+    reporter.stream_finished(summary())
+    reporter.close()
 
 
 def test_no_second_line_without_frames_or_a_result() -> None:

@@ -85,6 +85,12 @@ def test_a_run_tells_its_workers_metrics(place: Any, monkeypatch: pytest.MonkeyP
     workers = {labels["worker"] for labels in labels_of(found[0], "process_cpu_seconds_total")}
     assert workers == {"orchestrator", "decode-0", "detect-0", "clnf-0", "au-0", "sink-0"}
     assert labels_of(found[0], "auflow_frame_age_seconds_count") == [{"stream": "files", "worker": "sink-0"}]
+    told = {"stream": "files", "worker": "sink-0"}
+    looks, faces, kept = (
+        value(found[0], f"auflow_{name}_total", **told) for name in ("detections", "descriptors", "descriptors_reused")
+    )
+    assert 2 <= looks <= faces <= 60
+    assert 1 <= kept < faces
     with pytest.raises(OSError, match="refused"):
         scrape(f"127.0.0.1:{port}")
 

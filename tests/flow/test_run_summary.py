@@ -123,11 +123,26 @@ def test_what_it_says(runs: Runs) -> None:
         "iterations": 84,
         "iterations_per_fit": 10.5,
     }
+    # The fake detection every 5 frames, a face in all but each third, of which each fifth is reused: here the fifth.
+    assert first["coherence"] == {
+        "detections": 2,
+        "detections_per_frame": 0.25,
+        "faces": 6,
+        "reused": 1,
+        "reused_share": 0.1667,
+    }
+    assert second["coherence"] == {
+        "detections": 0,
+        "detections_per_frame": None,
+        "faces": 0,
+        "reused": 0,
+        "reused_share": None,
+    }
     assert "missing.json" in second["error"]
     assert (second["exit_code"], second["output"], second["fps"]) == (2, None, None)
     totals = document["totals"]
     assert (totals["inputs"], totals["complete"], totals["failed"], totals["frames"]) == (2, 1, 1, 8)
-    assert totals["convergence"] == first["convergence"]
+    assert (totals["convergence"], totals["coherence"]) == (first["convergence"], first["coherence"])
 
 
 def test_after_a_stage_died_too_often(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,31 @@ def test_paths_of_outputs_are_absolute_and_filled_in() -> None:
     assert (file.csv_path(began), file.rotate_s) == (BASE / "tape.csv", 0.0)
 
 
+def test_cameras_are_followed_coherently_and_recordings_as_openface_does() -> None:
+    camera = parse_stream("cam", {"source": "webcam:0"}, BASE, {}).settings
+    assert (camera.tracking, camera.detect_every, camera.reuse_below_percent) == ("coherent", 5, 5.0)
+    assert camera.identities
+    tape = parse_stream("tape", {"source": "tape.mp4"}, BASE, {}).settings
+    assert (tape.tracking, tape.identities) == ("openface", False)
+    played = parse_stream("tape", {"source": "tape.mp4", "policy": "live"}, BASE, {})
+    assert played.settings.coherent
+
+
+def test_tracking_can_be_chosen() -> None:
+    exact = parse_stream("cam", {"source": "webcam:0", "tracking": "openface"}, BASE, {}).settings
+    assert (exact.tracking, exact.identities) == ("openface", False)
+    told = {"tracking": "coherent", "detect_every": 12, "reuse_below_percent": 0, "identities": False}
+    tape = parse_stream("tape", {"source": "tape.mp4", **told}, BASE, {}).settings
+    assert {name: getattr(tape, name) for name in told} == told
+    people = parse_stream("tape", {"source": "tape.mp4", "faces": "all", "identities": True}, BASE, {}).settings
+    assert not people.independent
+
+
+def test_defaults_of_coherent_tracking_may_be_written_out() -> None:
+    written = {"source": "tape.mp4", "detect_every": 5, "reuse_below_percent": 5.0}  # as --check prints it
+    assert parse_stream("tape", written, BASE, {}) == parse_stream("tape", {"source": "tape.mp4"}, BASE, {})
+
+
 def test_formats_of_the_table_come_in_their_order() -> None:
     stream = parse_stream("tape", {"source": "tape.mp4", "formats": ["jsonl", "parquet"]}, BASE, {})
     assert stream.settings.formats == ("parquet", "jsonl")
@@ -195,6 +220,21 @@ def test_detection_on_other_hosts() -> None:
         ("state_dir = '~nobody-of-this-name/x'", "state_dir: expected a path below a home folder"),
         ("[stream.'a b']\nsource = 'webcam:0'", 'stream."a b": expected a name of up to 64 letters'),
         ("[stream.a]", "stream.a.source: is missing"),
+        (
+            "[stream.a]\nsource = 'a.mp4'\ndetect_every = 9",
+            'stream.a.detect_every: is for coherent tracking: add tracking = "coherent"',
+        ),
+        (
+            RTSP + "tracking = 'openface'\nreuse_below_percent = 1",
+            'stream.door.reuse_below_percent: is for coherent tracking: add tracking = "coherent"',
+        ),
+        (RTSP + "detect_every = 0", "stream.door.detect_every: expected a whole number from 1 to 1000000, got 0"),
+        (
+            RTSP + "reuse_below_percent = 101",
+            "stream.door.reuse_below_percent: expected percent from 0 to 100, got 101",
+        ),
+        (RTSP + "tracking = 'exact'", "stream.door.tracking: expected one of openface, coherent, got"),
+        (RTSP + "identities = 1", "stream.door.identities: expected true or false, got 1"),
         ("[stream.a]\nsource = 7", "stream.a.source: expected text in quotes"),
         ("[stream.a]\nsource = '-'", "stream.a.source: expected a source of the stream's own"),
         ("[stream.a]\nsource = 'ftp://h/x'", "stream.a.source: expected rtsp://HOST/PATH"),

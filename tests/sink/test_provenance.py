@@ -60,6 +60,21 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert json.loads(json.dumps(told, allow_nan=False))["au_values_meaning"].startswith("after OpenFace's pass")
 
 
+@pytest.mark.parametrize(
+    ("settings", "numbers", "values"),
+    [
+        (StageSettings(), "tracker", "offline"),
+        (StageSettings(faces="all"), "tracker", "static"),
+        (StageSettings(faces="all", tracking="coherent", identities=True), "person", "offline"),
+        (StageSettings(faces="pictures"), "picture", "static"),
+    ],
+)
+def test_what_faces_are_numbered_by(tmp_path: Path, settings: StageSettings, numbers: str, values: str) -> None:
+    told = of(tmp_path / "talk.mp4", settings)
+    assert (told["face_numbers"], told["tracking"], told["au_values"]) == (numbers, settings.tracking, values)
+    assert (numbers == "tracker") == ("may pass to another person" in told["face_numbers_meaning"])
+
+
 def test_no_folder_is_told(tmp_path: Path) -> None:
     told = of(tmp_path / "talk.mp4", StageSettings(faces="pictures", boxes_dir=str(tmp_path / "boxes")))
     assert told["settings"]["boxes_dir"] == "boxes"

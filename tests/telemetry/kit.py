@@ -39,7 +39,7 @@ def face(number: int = 0, *, success: bool = True, confidence: float = 0.9, **mo
     return FaceFit(**values)
 
 
-def aus(number: int = 0, *, intensity: float = 1.0, online: float | None = None) -> AuFrame:
+def aus(number: int = 0, *, intensity: float = 1.0, online: float | None = None, reused: bool = False) -> AuFrame:
     """Its Action Units."""
     known = None if online is None else np.full(17, online)
-    return AuFrame(1, number, np.full(17, intensity), np.zeros(18), online=known)
+    return AuFrame(1, number, np.full(17, intensity), np.zeros(18), online=known, reused=reused)

@@ -67,6 +67,23 @@ def test_faces_and_their_action_units(meter: Meter) -> None:
     assert len(labels_of(found, "auflow_au_intensity_sum")) == 17
 
 
+def test_what_was_left_out_is_counted_by_stream(meter: Meter) -> None:
+    followed, lost = face(accepted=True), face(1, accepted=False)
+    meter.result("door", 0.02, [followed, lost], [aus(0), aus(1)], 2)
+    meter.result("door", 0.02, [followed], [aus(0, reused=True)])
+    meter.result("door", 0.02, [], [], 1)
+    meter.result("hall", 0.02, [followed], [aus(0)])
+    found = read(meter.text())
+    counts = {
+        stream: [
+            value(found, f"auflow_{name}_total", stream=stream)
+            for name in ("detections", "descriptors", "descriptors_reused")
+        ]
+        for stream in ("door", "hall")
+    }
+    assert counts == {"door": [3, 2, 1], "hall": [0, 1, 0]}
+
+
 def test_a_frame_without_a_face_shows_none(meter: Meter) -> None:
     meter.result("door", 0.02, [face()], [aus()])
     meter.result("door", 0.02, [], [])

@@ -72,6 +72,10 @@ def test_narrow_terminal_cuts_no_figure(files, monkeypatch: pytest.MonkeyPatch, 
             r"missed  --max-landmark-px 0.49: the 2-D landmarks are 0.5 px away on average",
         ),
         (["--min-au-r", "0.95"], r"missed  --min-au-r 0.95: AU12_r correlates with 0\.\d{4}"),
+        (
+            ["--min-au-mean-r", "0.9999"],
+            r"missed  --min-au-mean-r 0.9999: AU intensities correlate with 0\.9\d{3} on average",
+        ),
         (["--min-presence", "0.8"], r"missed  --min-presence 0.8: AU28_c agrees in 0.7500 of the rows"),
         (["--min-success", "0.98"], r"missed  --min-success 0.98: success agrees in 0.9750 of rows"),
     ],
@@ -84,6 +88,7 @@ def test_each_missed_budget_is_a_line(files, options: list[str], line: str, caps
 
 def test_met_budgets_and_several_missed(files, capsys: pytest.CaptureFixture[str]) -> None:
     loose = ["--max-landmark-px", "0.51", "--min-au-r", "0.5", "--min-presence", "0.75", "--min-success", "0.975"]
+    loose += ["--min-au-mean-r", "0.9"]
     assert run(*files, *loose) == 0
     assert "everything asked for is met" in capsys.readouterr().out
     assert run(*files, "--max-landmark-px", "0.1", "--min-presence", "0.8", "--min-success", "0.9") == 1

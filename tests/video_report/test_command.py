@@ -15,6 +15,7 @@ import pytest
 
 from auflow.cli import main
 from auflow.tests.plots.kit import write_table
+from auflow.video_report.origin import origin_of
 
 
 @pytest.fixture
@@ -93,7 +94,8 @@ def test_the_summary_of_the_run_tells_settings(demo: Path, tmp_path: Path) -> No
         "options": {"model": "clnf", "au_static": True, "columns": ["pose", "aus"], "camera": None},
         "inputs": [
             {"path": "raw/<b>.mp4", "output": "x/astronaut.csv", "outputs": [], "state": "complete", "fps": 123.4,
-             "latency_ms": {"p50": 8.0, "p99": 12.0}, "convergence": {"iterations_per_fit": 55.4}, "corrupt": 0},
+             "latency_ms": {"p50": 8.0, "p99": 12.0}, "convergence": {"iterations_per_fit": 55.4}, "corrupt": 0,
+             "coherence": {"detections": 34, "detections_per_frame": 0.0404, "reused_share": 0.1523}},
         ],
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(document))
@@ -104,11 +106,20 @@ def test_the_summary_of_the_run_tells_settings(demo: Path, tmp_path: Path) -> No
         "123 fps",
         "p50 8.0 ms",
         "55.4",
+        "34, 0.04 a frame",
+        "15.2 %",
         "pose, aus",
         "From the summary run.json",
     ):
         assert text in page, text
     assert "Intensities are relative" not in page  # static models
+
+
+@pytest.mark.parametrize("identities", [False, True])
+def test_persons_that_are_told_apart_have_the_dynamic_models(tmp_path: Path, identities: bool) -> None:
+    options = {"faces": "all", "identities": identities}
+    (tmp_path / "run.json").write_text(json.dumps({"options": options, "inputs": [{"output": "a.csv"}]}))
+    assert origin_of(tmp_path / "a.csv", tmp_path / "run.json").static == (not identities)
 
 
 @pytest.mark.parametrize(

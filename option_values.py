@@ -1,0 +1,65 @@
+"""What the options of the command line take: each function reads one word, or tells what it expected."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from auflow.errors import UsageError
+
+__all__ = ["address", "percent", "pixels", "positive", "tolerance"]
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def pixels(text: str) -> float:
+    """Pixels above 0."""
+    number = _number(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected pixels above 0, got {text!r}")
+    return number
+
+
+def tolerance(text: str) -> float:
+    """Pixels, 0 or more."""
+    number = _number(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"expected pixels, 0 or more, got {text!r}")
+    return number
+
+
+def percent(text: str) -> float:
+    """A number from 0 to 100."""
+    number = _number(text)
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"expected a percentage from 0 to 100, got {text!r}")
+    return number
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT of this machine."""
+    from auflow.transport.address import read_address
+
+    port = text.rpartition(":")[2]
+    try:
+        where = read_address(f"tcp://{text}")
+    except UsageError:
+        where = None
+    if where is None or not where.loopback or port == "*":
+        raise argparse.ArgumentTypeError(f"expected an address of this machine, such as 127.0.0.1:8717, got {text!r}")
+    return where.host, int(port)
+
+
+def _number(text: str) -> float:
+    """The finite number, or NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
