@@ -31,8 +31,8 @@ from auflow.stages.clnf.tracker import FaceTracker, best_start
 from auflow.stages.clnf.validator import LandmarkValidator
 from auflow.stages.decode import open_source
 from auflow.stages.detect import MtcnnDetector
-from auflow.stages.detect.boxes import level_size_px, pyramid_scales, suppress
-from auflow.stages.detect.mtcnn import OVERLAP
+from auflow.stages.detect.boxes import level_size_px, normalised_patches, pyramid_scales
+from auflow.stages.detect.mtcnn import choose, refine
 
 __all__ = ["Case", "cases_of"]
 
@@ -323,8 +323,9 @@ def _detection_flop(detector: MtcnnDetector, picture: NDArray[np.uint8]) -> int:
     height, width = picture.shape[:2]
     levels = [level_size_px(height, width, scale) for scale in pyramid_scales(height, width)]
     image = picture.astype(np.float32)
-    proposals, corrections = detector.propose(image)
-    candidates = detector.refine(image, proposals, corrections)
+    squares = choose(*detector.propose(image))
+    (outputs,) = detector.rnet([normalised_patches(image, squares, 24)])
+    candidates = refine(squares, outputs)
     flop = sum(arithmetic.network_flop("PNet", *level) for level in levels)
-    flop += len(suppress(proposals, OVERLAP)) * arithmetic.network_flop("RNet", 24, 24)
+    flop += len(squares) * arithmetic.network_flop("RNet", 24, 24)
     return flop + len(candidates) * arithmetic.network_flop("ONet", 48, 48)

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import zmq
 
@@ -18,6 +19,7 @@ from auflow.transport.keys import load_server_keys
 from auflow.transport.link import new_context
 from auflow.transport.messages import Boxes, DetectRequest
 from auflow.transport.remote_detection import RemoteDetectServer
+from auflow.transport.together import Together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,14 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector", "serve", "serve_until"]
 
+_Asked: TypeAlias = "tuple[bytes, DetectRequest, NDArray[np.uint8]]"
+
 _log = logging.getLogger("auflow.detect")
 
 
 class Detector(Protocol):
     """Finds faces (`auflow.stages.detect.MtcnnDetector`)."""
 
-    def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Boxes (k, 5): x, y, w, h in pixels, score."""
+    def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Boxes (k, 5) of each picture: x, y, w, h in pixels, score."""
 
 
 class _Ended(BaseException):
@@ -83,10 +87,10 @@ class _HurriedDetector:
 
             self._detector = MtcnnDetector(models_root)
 
-    def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Boxes (k, 5)."""
+    def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Boxes (k, 5) of each picture."""
         with self._signals.hurried():
-            return self._detector.detect(bgr)
+            return self._detector.detect_many(pictures)
 
 
 def serve(address: str, keys_dir: Path | None, models_root: Path) -> int:
@@ -140,19 +144,24 @@ def serve_until(
 
 
 def _work(server: RemoteDetectServer, detector: Detector, wake: int) -> None:
+    together = Together()
     watched: list[tuple[Any, int]] = [(source, zmq.POLLIN) for source in (*server.sockets, wake)]
     while not any(source == wake for source, _ in zmq.zmq_poll(watched)):
-        found = server.receive()
-        if found is not None:
-            _answer(server, detector, *found)
+        for requests in together.take(server.receive):
+            began_s = time.monotonic()
+            _answer(server, detector, requests)
+            together.took(requests, time.monotonic() - began_s)
 
 
-def _answer(
-    server: RemoteDetectServer, detector: Detector, client: bytes, request: DetectRequest, bgr: NDArray[np.uint8]
-) -> None:
+def _answer(server: RemoteDetectServer, detector: Detector, requests: Sequence[_Asked]) -> None:
     try:
-        boxes = detector.detect(bgr)
+        found = detector.detect_many([bgr for _, _, bgr in requests])
     except Exception as error:  # noqa: BLE001 - whatever one client's picture does to it, the others go on
-        server.refuse(f"a picture of {bgr.shape} that the detector fails on: {error!r}")
-    else:
+        if len(requests) > 1:
+            for each in requests:
+                _answer(server, detector, [each])
+            return
+        server.refuse(f"a picture of {requests[0][2].shape} that the detector fails on: {error!r}")
+        return
+    for (client, request, _), boxes in zip(requests, found, strict=True):
         server.answer(client, Boxes(request.frame.stream, request.frame.index, boxes))

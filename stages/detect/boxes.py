@@ -154,13 +154,15 @@ def square(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return squares
 
 
-def normalised_patches(image: NDArray[np.float32], boxes: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
+def normalised_patches(
+    image: NDArray[np.float32] | NDArray[np.uint8], boxes: NDArray[np.float32], side_px: int
+) -> NDArray[np.float32]:
     """What a network sees of each box, black outside the image.
 
     Parameters
     ----------
-    image : (h, w, 3) float32
-        BGR, 0 to 255.
+    image : (h, w, 3) float32 or uint8
+        BGR, 0 to 255; the same patches of either.
     boxes : (n, 4) float32
         Whole pixels. The crop starts one pixel above and left of the box and is one pixel larger: the boxes count
         from one and include their last pixel.
@@ -175,17 +177,19 @@ def normalised_patches(image: NDArray[np.float32], boxes: NDArray[np.float32], s
     patches = np.empty((len(boxes), 3, side_px, side_px), np.float32)
     for patch, (x, y, width, height) in zip(patches, boxes.astype(np.int64).tolist(), strict=True):
         crop = _crop(image, x - 1, y - 1, width + 1, height + 1)
-        resize_to_planes(crop, patch)
+        resize_to_planes(crop.astype(np.float32, copy=False), patch)
     return patches
 
 
-def _crop(image: NDArray[np.float32], left: int, top: int, width: int, height: int) -> NDArray[np.float32]:
+def _crop(
+    image: NDArray[np.float32] | NDArray[np.uint8], left: int, top: int, width: int, height: int
+) -> NDArray[np.float32] | NDArray[np.uint8]:
     """A view where the crop lies inside the image, else a copy on black; at least 1 x 1."""
     rows, columns = image.shape[:2]
     right, lower = left + width, top + height
     if 0 <= left < right <= columns and 0 <= top < lower <= rows:
         return image[top:lower, left:right]
-    crop = np.zeros((max(height, 1), max(width, 1), 3), np.float32)
+    crop = np.zeros((max(height, 1), max(width, 1), 3), image.dtype)
     x0, x1 = max(left, 0), min(right, columns)
     y0, y1 = max(top, 0), min(lower, rows)
     if x0 < x1 and y0 < y1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ OVERLAP_IN_LEVEL = 0.5
 OVERLAP = 0.7
 RNET_SIDE_PX = 24
 ONET_SIDE_PX = 48
-BATCH = 16  # bounds the memory that a frame full of false proposals may take; larger ones are no faster
+# Patches to a call. They bound the memory that a frame full of false proposals may take; larger calls are no faster,
+# and ONet's fall out of the cache.
+RNET_BATCH = 16
+ONET_BATCH = 4
 
 
 class MtcnnDetector:
@@ -67,11 +71,39 @@ class MtcnnDetector:
         ------
         ShapeError
         """
-        if bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.dtype != np.uint8:
-            raise ShapeError(f"bgr: expected (h, w, 3) uint8, got {bgr.shape} {bgr.dtype}: pass a decoded BGR frame")
-        image = bgr.astype(np.float32)
-        proposals, corrections = self.propose(image)
-        return geometry.fit_to_landmarks(self.judge(image, self.refine(image, proposals, corrections)))
+        return self.detect_many((bgr,))[0]
+
+    def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Faces of several pictures: RNet sees the patches of all of them together, then ONet.
+
+        Parameters
+        ----------
+        pictures : of (h, w, 3) uint8 each, of any sizes
+
+        Returns
+        -------
+        list of (k, 5) float32
+            Of each picture what `detect` finds in it, bit by bit.
+
+        Raises
+        ------
+        ShapeError
+        """
+        for bgr in pictures:
+            _check(bgr)
+        squares, patches = [], []
+        for bgr in pictures:
+            image = bgr.astype(np.float32)
+            squares.append(choose(*self.propose(image)))
+            # Cut while the picture is in the cache: afterwards, of several, no one is any more.
+            patches.append(geometry.normalised_patches(image, squares[-1], RNET_SIDE_PX))
+        candidates = [refine(*each) for each in zip(squares, self.rnet(patches), strict=True)]
+        views: Sequence[NDArray[np.float32] | NDArray[np.uint8]] = [image] if len(pictures) == 1 else pictures
+        patches = [
+            geometry.normalised_patches(view, boxes[:, :4], ONET_SIDE_PX)
+            for view, boxes in zip(views, candidates, strict=True)
+        ]
+        return [geometry.fit_to_landmarks(judge(*each)) for each in zip(candidates, self.onet(patches), strict=True)]
 
     def propose(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """PNet over the pyramid of a (h, w, 3) float32 BGR image: (k, 5) boxes and their (k, 4) corrections.
@@ -89,45 +121,56 @@ class MtcnnDetector:
             found.append((boxes[kept], corrections[kept]))
         return np.concatenate([boxes for boxes, _ in found]), np.concatenate([fixes for _, fixes in found])
 
-    def refine(
-        self, image: NDArray[np.float32], proposals: NDArray[np.float32], corrections: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """RNet on the corrected proposals: (k, 5) squares of whole pixels, suppressed, the best first."""
-        kept = geometry.suppress(proposals, OVERLAP)
-        squares = geometry.square(geometry.regress(proposals[kept, :4], corrections[kept]))
-        outputs = self._batched(self._rnet, image, squares, RNET_SIDE_PX, outputs=6)
-        score = geometry.face_probability(outputs)
-        passed = score > np.float32(THRESHOLDS[1])
-        boxes = np.concatenate((squares, score[:, None]), axis=1)[passed]
-        kept = geometry.suppress(boxes, OVERLAP)
-        boxes = boxes[kept]
-        boxes[:, :4] = geometry.square(geometry.regress(boxes[:, :4], outputs[passed][kept, 2:6]))
-        return boxes
+    def rnet(self, patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Raw (n, 6) of RNet for the (n, 3, 24, 24) patches of each picture."""
+        return _together(self._rnet, patches, RNET_BATCH, outputs=6)
 
-    def judge(self, image: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float32]:
-        """ONet on RNet's squares: (k, 5) boxes of faces, corrected by the network, suppressed, the best first."""
-        outputs = self._batched(self._onet, image, candidates[:, :4], ONET_SIDE_PX, outputs=16)
-        score = geometry.face_probability(outputs)
-        passed = score > np.float32(THRESHOLDS[2])
-        moved = geometry.regress(candidates[passed, :4], outputs[passed, 2:6], extra_px=1)
-        boxes = np.concatenate((moved, score[passed, None]), axis=1)
-        return boxes[geometry.suppress(boxes, OVERLAP, by_minimum=True)]
+    def onet(self, patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Raw (n, 16) of ONet for the (n, 3, 48, 48) patches of each picture."""
+        return _together(self._onet, patches, ONET_BATCH, outputs=16)
 
-    @staticmethod
-    def _batched(
-        session: ort.InferenceSession,
-        image: NDArray[np.float32],
-        boxes: NDArray[np.float32],
-        side_px: int,
-        *,
-        outputs: int,
-    ) -> NDArray[np.float32]:
-        """Raw (n, outputs) of a patch network for every box, in batches."""
-        chunks = [
-            _run(session, geometry.normalised_patches(image, boxes[start : start + BATCH], side_px))
-            for start in range(0, len(boxes), BATCH)
-        ]
-        return np.concatenate([np.empty((0, outputs), np.float32), *chunks])
+
+def choose(proposals: NDArray[np.float32], corrections: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What RNet is asked about: PNet's proposals, suppressed and corrected, as (k, 4) squares of whole pixels."""
+    kept = geometry.suppress(proposals, OVERLAP)
+    return geometry.square(geometry.regress(proposals[kept, :4], corrections[kept]))
+
+
+def refine(squares: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """After RNet's raw (k, 6) for the (k, 4) squares: (n, 5) squares of whole pixels, suppressed, the best first."""
+    score = geometry.face_probability(outputs)
+    passed = score > np.float32(THRESHOLDS[1])
+    boxes = np.concatenate((squares, score[:, None]), axis=1)[passed]
+    kept = geometry.suppress(boxes, OVERLAP)
+    boxes = boxes[kept]
+    boxes[:, :4] = geometry.square(geometry.regress(boxes[:, :4], outputs[passed][kept, 2:6]))
+    return boxes
+
+
+def judge(candidates: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """After ONet's raw (k, 16) for RNet's (k, 5) squares: (n, 5) boxes of faces, corrected by the network, suppressed,
+    the best first."""
+    score = geometry.face_probability(outputs)
+    passed = score > np.float32(THRESHOLDS[2])
+    moved = geometry.regress(candidates[passed, :4], outputs[passed, 2:6], extra_px=1)
+    boxes = np.concatenate((moved, score[passed, None]), axis=1)
+    return boxes[geometry.suppress(boxes, OVERLAP, by_minimum=True)]
+
+
+def _check(bgr: NDArray[np.uint8]) -> None:
+    if bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.dtype != np.uint8:
+        raise ShapeError(f"bgr: expected (h, w, 3) uint8, got {bgr.shape} {bgr.dtype}: pass a decoded BGR frame")
+
+
+def _together(
+    session: ort.InferenceSession, patches: Sequence[NDArray[np.float32]], batch: int, *, outputs: int
+) -> list[NDArray[np.float32]]:
+    """Raw (n, outputs) of a patch network for the patches of each picture; the calls go over all of them."""
+    everything = patches[0] if len(patches) == 1 else np.concatenate(patches) if patches else np.empty(0, np.float32)
+    chunks = [_run(session, everything[start : start + batch]) for start in range(0, len(everything), batch)]
+    found = np.concatenate([np.empty((0, outputs), np.float32), *chunks])
+    ends = np.cumsum([len(of_one) for of_one in patches])
+    return [found[end - len(of_one) : end] for of_one, end in zip(patches, ends, strict=True)]
 
 
 def _session(model: bytes) -> ort.InferenceSession:

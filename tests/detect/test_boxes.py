@@ -135,6 +135,13 @@ def test_patches_are_black_outside_the_image() -> None:
     assert (patches[2:] == -127.5 / 128).all()
 
 
+def test_patches_of_bytes_are_those_of_floats() -> None:
+    bgr = np.random.default_rng(2).integers(0, 256, (70, 90, 3), np.uint8)
+    boxes = rows((-11, 1, 23, 23), (10, 9, 60, 60), (85, 40, 100, 90), (5, 5, -4, -4), (300, 5, 9, 9))
+    of_bytes = geometry.normalised_patches(bgr, boxes, 48)
+    assert of_bytes.tobytes() == geometry.normalised_patches(bgr.astype(np.float32), boxes, 48).tobytes()
+
+
 def test_final_correction() -> None:
     box = geometry.fit_to_landmarks(rows((100, 200, 40, 60, 0.5)))
     np.testing.assert_allclose(box, rows((99.7, 214.754, 41.292, 46.506, 0.5)), rtol=1e-6)

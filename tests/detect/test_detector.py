@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from auflow.errors import ModelError, ShapeError
-from auflow.stages.detect import MtcnnDetector, widest
+from auflow.stages.detect import MtcnnDetector, boxes, widest
 from auflow.stages.detect import mtcnn as module
 
 CLIPS = {
@@ -73,7 +73,9 @@ def test_every_network_finds_the_boxes_of_the_cpp_program(
         proposals, corrections = detector.propose(image)
         np.testing.assert_array_equal(proposals[:, :4], pnet[:, :4])
         np.testing.assert_allclose(proposals[:, 4], pnet[:, 4], atol=5e-5)
-        candidates = detector.refine(image, proposals, corrections)
+        squares = module.choose(proposals, corrections)
+        (outputs,) = detector.rnet([boxes.normalised_patches(image, squares, module.RNET_SIDE_PX)])
+        candidates = module.refine(squares, outputs)
         np.testing.assert_array_equal(candidates[:, :4], rnet[:, :4])
         np.testing.assert_allclose(candidates[:, 4], rnet[:, 4], atol=5e-5)
         faces = detector.detect(bgr)
@@ -105,8 +107,76 @@ def test_a_read_only_frame_and_small_batches_give_the_same(
     frozen = demo_frame.copy()
     frozen.flags.writeable = False
     np.testing.assert_array_equal(detector.detect(frozen), expected)
-    monkeypatch.setattr(module, "BATCH", 3)
-    np.testing.assert_allclose(detector.detect(demo_frame), expected, atol=1e-3)
+    for name, size in (("RNET_BATCH", 3), ("ONET_BATCH", 1)):
+        monkeypatch.setattr(module, name, size)
+        np.testing.assert_array_equal(detector.detect(demo_frame), expected)
+
+
+@pytest.fixture(scope="module")
+def assorted(demo_frame: np.ndarray) -> list[np.ndarray]:
+    """Pictures of several sizes, with a face, with two, turned, without any, too small, and noise."""
+    noise = np.random.default_rng(4)
+    return [
+        demo_frame,
+        cv2.resize(demo_frame, None, fx=0.7, fy=0.7),
+        np.zeros((240, 320, 3), np.uint8),
+        np.hstack([demo_frame, demo_frame[:, ::-1]]),
+        noise.integers(0, 256, (150, 200, 3), np.uint8),
+        demo_frame[:11, :1],
+        np.clip(demo_frame + noise.normal(0, 25, demo_frame.shape), 0, 255).astype(np.uint8),
+        np.rot90(demo_frame).copy(),
+        cv2.resize(demo_frame, (640, 480)),
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_what_waits_together_finds_what_it_finds_alone(
+    count: int, detector: MtcnnDetector, assorted: list[np.ndarray]
+) -> None:
+    alone = [detector.detect(bgr) for bgr in assorted]
+    assert [len(found) for found in alone[:5]] == [1, 1, 0, 2, 0]
+    for first in range(len(assorted)):
+        turned = [(first + step) % len(assorted) for step in range(count)]
+        together = detector.detect_many([assorted[number] for number in turned])
+        assert [found.tobytes() for found in together] == [alone[number].tobytes() for number in turned]
+
+
+@pytest.mark.golden
+def test_frames_of_clips_find_together_what_they_find_alone(detector: MtcnnDetector, media: Path) -> None:
+    pictures = [bgr for name in CLIPS.values() for bgr in frames(media / name, {1, 4, 9}).values()]
+    alone = [detector.detect(bgr) for bgr in pictures]
+    assert sum(map(len, alone)) >= len(CLIPS)
+    for size in (2, 4, 8):
+        for start in range(0, len(pictures), size):
+            together = detector.detect_many(pictures[start : start + size])
+            assert [f.tobytes() for f in together] == [f.tobytes() for f in alone[start : start + size]]
+
+
+@pytest.mark.parametrize(("network", "side_px"), [("rnet", 24), ("onet", 48)])
+def test_a_patch_gives_the_same_in_calls_of_any_size(
+    network: str, side_px: int, detector: MtcnnDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches = np.random.default_rng(5).normal(0, 0.5, (33, 3, side_px, side_px)).astype(np.float32)
+    run = getattr(detector, network)
+    monkeypatch.setattr(module, f"{network.upper()}_BATCH", 1)
+    (alone,) = run([patches])
+    assert len(np.unique(alone, axis=0)) == 33
+    for size in range(2, 34):
+        monkeypatch.setattr(module, f"{network.upper()}_BATCH", size)
+        (together,) = run([patches])
+        assert together.tobytes() == alone.tobytes(), size
+
+
+def test_nothing_waits(detector: MtcnnDetector) -> None:
+    assert detector.detect_many([]) == []
+
+
+def test_one_that_is_no_picture_is_refused_before_any_work(
+    detector: MtcnnDetector, demo_frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "propose", lambda _: pytest.fail("worked on"))
+    with pytest.raises(ShapeError, match=r"got \(4, 4\) uint8"):
+        detector.detect_many([demo_frame, np.zeros((4, 4), np.uint8)])
 
 
 def test_a_gray_frame_keeps_its_face(detector: MtcnnDetector, demo_frame: np.ndarray) -> None:

@@ -188,7 +188,7 @@ def slow_detector(where: str) -> str:
         class Slow:
             def __init__(self, models_root):
                 wait("made")
-            def detect(self, bgr):
+            def detect_many(self, pictures):
                 wait("asked")
 
         auflow.stages.detect.MtcnnDetector = Slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,6 +34,7 @@ class Server:
         self._wanted, self._keys, self._detect = address, keys, detect
         self._told: list[str] = []
         self.seen: list[int] = []
+        self.together: list[int] = []  # how many pictures each call had
         self.failed: BaseException | None = None
         self._wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._run)
@@ -48,10 +49,11 @@ class Server:
             self.failed = error
             raise
 
-    def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """What the service calls."""
-        self.seen.append(int(bgr[0, 0, 0]))
-        return self._detect(bgr)
+        self.together.append(len(pictures))
+        self.seen += [int(bgr[0, 0, 0]) for bgr in pictures]
+        return [self._detect(bgr) for bgr in pictures]
 
     def close(self) -> None:
         """End it; may be called again."""
