@@ -111,3 +111,9 @@ def fit_of():
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def demo(demo_dir, openface_csv, pictures):
+    """The demo clip: pictures, and the C++ program's final CSV."""
+    return list(pictures(demo_dir / "astronaut.mp4")), openface_csv(demo_dir / "full.csv")

@@ -16,12 +16,6 @@ from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, Frame
 from auflow.stages.settings import StageSettings
 
 
-@pytest.fixture(scope="module")
-def demo(demo_dir, openface_csv, pictures):
-    """The demo clip: pictures, and the C++ program's final CSV."""
-    return list(pictures(demo_dir / "astronaut.mp4")), openface_csv(demo_dir / "full.csv")
-
-
 def run(au: AuStage, pictures, landmarks, success, fit_of):
     """The online values (n, 17) and (n, 18) of a clip."""
     found = [
