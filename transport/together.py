@@ -31,12 +31,12 @@ class Together:
     Parameters
     ----------
     alone : never more than one
-    budget_s : seconds that the first may have to wait for the others
+    budget_s : seconds that the first may have to wait for the others; None: `BUDGET_S`
     """
 
-    def __init__(self, *, alone: bool = False, budget_s: float = BUDGET_S) -> None:
+    def __init__(self, *, alone: bool = False, budget_s: float | None = None) -> None:
         self._alone = alone
-        self._budget_s = budget_s
+        self._budget_s = BUDGET_S if budget_s is None else budget_s
         self._times_s: OrderedDict[Size, float] = OrderedDict()  # for each size of picture, the last used at the end
 
     def take(self, receive: Callable[[], R | None]) -> list[list[R]]:

@@ -80,9 +80,9 @@ class Asker:
         self.news: list[str] = []
         self.client = RemoteDetectClient(self.context, addresses, name, warn=self.news.append, **options)
 
-    def begin(self, index: int) -> m.DetectRequest:
+    def begin(self, index: int, clock: str = "file") -> m.DetectRequest:
         """Ask about a picture whose first pixel is `index`."""
-        request = m.DetectRequest(0, m.FrameReady(0, index, 0.0, 0, 1, HEIGHT, WIDTH, 0.0))
+        request = m.DetectRequest(0, m.FrameReady(0, index, 0.0, 0, 1, HEIGHT, WIDTH, 0.0, clock=clock))
         self.client.ask(request, picture(index))
         return request
 

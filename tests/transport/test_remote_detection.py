@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from auflow.errors import UsageError
 from auflow.transport import messages as m
-from auflow.transport import remote_detection, service
+from auflow.transport import remote_detection, service, together
 from auflow.transport.faults import TransportError
 from auflow.transport.keys import ClientKeys, load_client_keys, new_keys
 from auflow.transport.link import new_context
@@ -143,6 +144,64 @@ def test_a_slow_server_looks_once_however_often_it_is_asked(place: Place, monkey
             asker.asks(index)
         assert asker.client.repeated > 2
         assert server.seen == [1, 2]
+
+
+class Crowd:
+    """A server that is busy with one picture while several clients ask; `bad` is one that the detector fails on."""
+
+    def __init__(self, place: Place, clock: str, bad: int = -1) -> None:
+        self._place, self._clock, self._bad = place, clock, bad
+        self._busy, self._go_on = threading.Event(), threading.Event()
+
+    def _detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if bgr[0, 0, 0] == 1:
+            self._busy.set()
+            assert self._go_on.wait(20)
+        if bgr[0, 0, 0] == self._bad:
+            raise ValueError("no good")
+        return first_pixel(bgr)
+
+    def ask(self, *good: int) -> Server:
+        """The server after all answers."""
+        with ExitStack() as stack:
+            server = stack.enter_context(self._place.server(detect=self._detect))
+            first = stack.enter_context(self._place.asker(server, name="first"))
+            first.asks(0)  # the time of a picture is known then
+            numbers = [number for number in (*good, self._bad) if number >= 0]
+            askers = [stack.enter_context(self._place.asker(server, name=f"clnf-{number}")) for number in numbers]
+            for asker in askers:
+                until(lambda asker=asker: asker.client._has_peer(0))
+            held = first.begin(1, self._clock)
+            assert self._busy.wait(20)
+            asked = {n: (asker, asker.begin(n, self._clock)) for n, asker in zip(numbers, askers, strict=True)}
+            time.sleep(0.3)  # until all of them have come
+            self._go_on.set()
+            assert first.await_answer(held)[0, 0] == 1
+            for number in good:
+                asker, request = asked[number]
+                assert asker.await_answer(request)[0, 0] == number
+            return server
+
+
+def test_live_clients_that_wait_together_share_the_calls(tcp: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "BUDGET_S", 10.0)
+    server = Crowd(tcp, "arrival").ask(2, 3, 4)
+    assert server.together == [1, 1, 3]
+    assert sorted(server.seen) == [0, 1, 2, 3, 4]
+
+
+def test_files_do_not(tcp: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "BUDGET_S", 10.0)
+    assert Crowd(tcp, "file").ask(2, 3, 4).together == [1] * 5
+
+
+def test_a_picture_that_the_detector_fails_on_costs_the_others_nothing(
+    tcp: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "BUDGET_S", 10.0)
+    server = Crowd(tcp, "arrival", bad=9).ask(2, 3)
+    assert server.together[:3] == [1, 1, 3]
+    assert server.together[3:6] == [1, 1, 1]  # each by itself
 
 
 def test_answers_that_come_twice_or_late_are_passed_over(tcp: Place) -> None:
