@@ -64,7 +64,7 @@ def _add_tracking(run: argparse.ArgumentParser) -> None:
     tracking.add_argument(
         "--identities", action=argparse.BooleanOptionalAction, help="number faces by the person, who keeps the number"
         " through crossings and after an absence, and correct AUs by each person's own medians (default: with"
-        " --tracking coherent); else by the place in OpenFace's tracking",
+        " --multi-face and --tracking coherent together); else by the tracker",
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "faces": faces,
         "tracking": parsed.tracking,
         **coherence_bounds(parsed),
-        "identities": coherent if parsed.identities is None else parsed.identities,
+        "identities": (coherent and faces == "all") if parsed.identities is None else parsed.identities,
         "wild": parsed.wild,
         "clnf_iterations": parsed.clnf_iterations,
         "clnf_tolerance_px": parsed.clnf_tolerance,

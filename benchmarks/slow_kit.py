@@ -24,6 +24,7 @@ from auflow.flow.stagekit import (
     open_source,
     preload,
     prepare,
+    process_together,
     read_checkpoint,
 )
 from auflow.stages.records import FaceFit, Frame
@@ -42,6 +43,7 @@ __all__ = [
     "open_source",
     "preload",
     "prepare",
+    "process_together",
     "read_checkpoint",
 ]
 

@@ -23,6 +23,7 @@ from auflow.flow.stagekit import (
     open_source,
     preload,
     prepare,
+    process_together,
     read_checkpoint,
 )
 from auflow.telemetry.probe import Probe
@@ -41,6 +42,7 @@ __all__ = [
     "open_source",
     "preload",
     "prepare",
+    "process_together",
     "read_checkpoint",
 ]
 

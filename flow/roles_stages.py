@@ -27,7 +27,7 @@ from auflow.transport.ring import Owner
 from auflow.transport.service import DetectClient, DetectServer
 from auflow.transport.together import Together
 
-__all__ = ["AuRole", "ClnfRole", "DetectRole", "PassingRole"]
+__all__ = ["ClnfRole", "DetectRole", "PassingRole"]
 
 OutT = TypeVar("OutT", bound=m.FitReady | m.AuReady)
 
@@ -74,15 +74,37 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         can_take = self._sender.credit > 0 and (bool(self._stages) or self._sender.can_start)
         self.shell.wait((self._in.socket, self._out.socket) if can_take else (self._out.socket,))
         self._sender.pump()
-        record = self._receiver.receive() if can_take else None
+        record = self.receive() if can_take else None
+        if record is not None:
+            self.handle(record)
+
+    @property
+    def credit(self) -> int:
+        """Frames that may go downstream."""
+        return self._sender.credit
+
+    def receive(self) -> m.StreamStart | FrameT | m.Snapshot | m.StreamEnd | None:
+        """The next message from upstream, if it has come."""
+        return self._receiver.receive()
+
+    def job_of(self, stream: int) -> StreamJob:
+        """Of a stream that is open."""
+        return self._jobs[stream]
+
+    def stage_of(self, stream: int) -> Any:
+        """Of a stream that is open."""
+        return self._stages[stream]
+
+    def handle(self, record: m.StreamStart | FrameT | m.Snapshot | m.StreamEnd) -> None:
+        """Do what a message asks for."""
         if isinstance(record, m.StreamStart):
             self._start(record)
         elif isinstance(record, m.Snapshot):
             self._sender.snapshot(self.add_to(record, self._stages[record.stream].snapshot()))
         elif isinstance(record, m.StreamEnd):
             self._end(record)
-        elif record is not None:
-            self._pass_on(record)
+        else:
+            self.pass_on(record)
 
     def _start(self, start: m.StreamStart) -> None:
         stream, job = start.stream, StreamJob.from_json(start.job)
@@ -109,7 +131,8 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
             job = self._jobs.pop(end.stream)
             self._idle = {job.settings: self._stages.pop(end.stream)}  # one is enough: memory
 
-    def _pass_on(self, record: FrameT) -> None:
+    def pass_on(self, record: FrameT) -> None:
+        """Work on a frame, and hand it over."""
         ready: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
         slot, ring = slot_of(ready), self.shell.ring
         self.shell.stream = ready.stream
@@ -117,12 +140,16 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         pixels = ring.array(slot, ready.height_px, ready.width_px)
         began_s = time.monotonic()
         out = self.work(self._stages[ready.stream], Frame(ready.index, ready.timestamp_s, pixels), record)
-        ended_s = time.monotonic()
-        ring.hand_over(slot, self.next_owner)
+        self.sent(record, out, began_s, time.monotonic())
+
+    def sent(self, record: FrameT, out: OutT, began_s: float, ended_s: float) -> None:
+        """Hand a frame over that was worked on between two monotonic times."""
+        ready: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
+        self.shell.ring.hand_over(slot_of(ready), self.next_owner)
         self._sender.send(dataclasses.replace(out, sent_s=ended_s))
         since_s = record.taken_s if isinstance(record, m.FrameReady) else record.sent_s
         self.shell.probe.worked(self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace)
-        self.told(out)
+        self.told(out, ended_s - began_s)
         self._receiver.done()
         # A file's end takes longer the longer it is; a live stream has none that does.
         self.shell.frames = ready.index if self._jobs[ready.stream].live is None else 0
@@ -148,7 +175,7 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
     def state_of(self, state: m.StreamState) -> bytes:
         """This stage's part of a checkpoint."""
 
-    def told(self, out: OutT) -> None:
+    def told(self, out: OutT, took_s: float) -> None:
         """Tell the metrics what came of a frame, besides how long it took."""
 
     def finish(self, _stage: Any, _job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
@@ -189,7 +216,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         fits = stage.process(frame, self._detector(record, frame.bgr))
         return m.FitReady(record, fits, self._detections)
 
-    def told(self, out: m.FitReady) -> None:
+    def told(self, out: m.FitReady, took_s: float) -> None:
         """How the fits converged."""
         self.shell.probe.fitted(out.fits)
 
@@ -244,44 +271,6 @@ def _detection(shell: Shell) -> DetectClient:
         shell.tell(m.Note(shell.name, -1, text))
 
     return RemoteDetectClient(shell.context, config.detectors_at, name, keys=keys, complain=shell.complain, warn=warn)
-
-
-class AuRole(PassingRole[m.FitReady, m.AuReady]):
-    """Predicts AUs, and at the end of a stream runs the offline pass."""
-
-    upstream = Role.CLNF
-    kind = m.FitReady
-    next_owner = Owner.SINK
-
-    def make_stage(self, settings: StageSettings) -> Any:
-        """An AU predictor."""
-        return self.kit.make_au(self.shell.config.models, settings)
-
-    def reset(self, stage: Any, _info: SourceInfo) -> None:
-        """Forget the running medians."""
-        stage.reset()
-
-    def work(self, stage: Any, frame: Frame, record: m.FitReady) -> m.AuReady:
-        """The online values of the frame."""
-        fits, aus = stage.process_faces(frame, record.fits)
-        return m.AuReady(record.frame, fits, aus, record.detections)
-
-    def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
-        """With the medians and the series."""
-        return dataclasses.replace(snapshot, au=state)
-
-    def state_of(self, state: m.StreamState) -> bytes:
-        """The predictor's."""
-        return state.au
-
-    def finish(self, stage: Any, job: StreamJob, end: m.StreamEnd) -> m.StreamEnd:
-        """Add the table of the offline pass."""
-        if end.error is not None or end.kept or (end.interrupted and end.sent == 0) or not job.settings.keep_series:
-            return end
-        end = dataclasses.replace(end, table=stage.finish())
-        if not end.last:
-            stage.next_segment()
-        return end
 
 
 class DetectRole(WorkerRole):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auflow import kernel_cache
 from auflow.flow.compilation import compile_kernels
 from auflow.flow.job import StreamJob
-from auflow.stages.records import SourceInfo
+from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.transport import messages as m
 
@@ -46,6 +46,7 @@ __all__ = [
     "open_source",
     "preload",
     "prepare",
+    "process_together",
     "read_checkpoint",
 ]
 
@@ -109,6 +110,15 @@ def make_au(models_root: Path, settings: StageSettings) -> AuStage:
     from auflow.stages.au import AuStage
 
     return _made.pop("au", None) or AuStage(models_root, settings)
+
+
+def process_together(
+    work: Sequence[tuple[AuStage, Frame, tuple[FaceFit, ...]]], at: Callable[[int], None]
+) -> list[tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]]:
+    """The AUs of frames of several streams; `at` is told which one something is done for."""
+    from auflow.stages.au.together import AuWork, process_together
+
+    return process_together([AuWork(*one) for one in work], at)
 
 
 def make_sink(job: StreamJob, info: SourceInfo, resume: bytes | None) -> ResultSink:

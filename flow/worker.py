@@ -94,10 +94,11 @@ def _make_role(shell: Shell) -> WorkerRole:
         from auflow.flow.role_web import WebRole
 
         return WebRole(shell)
+    from auflow.flow.role_au import AuRole
     from auflow.flow.role_bus import BusRole
     from auflow.flow.role_decode import DecodeRole
     from auflow.flow.role_sink import SinkRole
-    from auflow.flow.roles_stages import AuRole, ClnfRole, DetectRole
+    from auflow.flow.roles_stages import ClnfRole, DetectRole
 
     kinds: dict[Role, type[WorkerRole]] = {
         Role.DECODE: DecodeRole,

@@ -117,8 +117,8 @@ class StreamConfig:
     )  # fmt: skip
     identities: bool = key(
         False, flag, "number faces by the person, who keeps the number through crossings and after an absence, and "
-        "correct AUs by each person's own medians; else by the place in OpenFace's tracking",
-        shown_as="with `coherent`",
+        "correct AUs by each person's own medians; else by the tracker",
+        shown_as='with `coherent` and `faces = "all"`',
     )  # fmt: skip
     wild: bool = key(False, flag, "search wider and longer for a face")
     au_static: bool = key(False, flag, "AU models without a running median")

@@ -138,7 +138,7 @@ def _complete(values: dict[str, Any], kind: SourceKind, where: str, faults: Faul
 def _resolve_tracking(values: dict[str, Any], where: str, faults: Faults) -> None:
     """A live stream saves work where it can; a recording has OpenFace's numbers to the letter."""
     coherent = values.setdefault("tracking", "coherent" if values["policy"] == "live" else "openface") == "coherent"
-    values.setdefault("identities", coherent)
+    values.setdefault("identities", coherent and values.get("faces") == "all")
     defaults = StageSettings()
     for name in () if coherent else ("detect_every", "reuse_below_percent"):
         default = getattr(defaults, name)

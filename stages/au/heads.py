@@ -42,6 +42,11 @@ class Heads:
         products: F64 = self.weights @ features
         return products + self.offsets
 
+    def products_of(self, features: F64) -> F64:
+        """The products of several faces in one call: (n, k) of (n, 4702)."""
+        products: F64 = features @ self.weights.T
+        return products + self.offsets
+
     def predict(self, products: F64, of_median: F64) -> tuple[F64, F64]:
         """Raw intensities (..., 17), and labels 0 or 1 (..., 18), of products (..., k).
 

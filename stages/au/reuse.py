@@ -13,10 +13,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from auflow.models.au_heads import FEATURES
+from auflow.stages.au.described import Described
 from auflow.stages.au.fhog import FACE_PX
 from auflow.stages.state import StateError, field
 
-__all__ = ["Anchor", "Described", "Reuse", "warm_up"]
+__all__ = ["Anchor", "Reuse", "warm_up"]
 
 F64 = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -32,16 +33,6 @@ def _read_only(bgr: Bytes) -> Bytes:
     picture = np.ascontiguousarray(bgr).view()
     picture.flags.writeable = False
     return picture
-
-
-@dataclass(slots=True)
-class Described:
-    """What is predicted from: one face of one frame."""
-
-    features: F64  # (4702,)
-    face: Bytes  # (112, 112, 3) BGR, black outside its outline
-    products: F64 | None = None  # (k,) of the heads; None: not yet
-    reused: bool = False
 
 
 @dataclass(slots=True)

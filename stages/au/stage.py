@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from auflow.errors import ShapeError, StageError
 from auflow.stages.au import align, counts, fhog, median, reuse
+from auflow.stages.au.described import Described, fill_products
 from auflow.stages.au.fhog import DESCRIPTOR_SIZE
 from auflow.stages.au.heads import load_describer, load_heads
 from auflow.stages.au.offline import clamp, finish_intensities, finish_presences
 from auflow.stages.au.persons import Persons
-from auflow.stages.au.reuse import Described, Reuse
+from auflow.stages.au.reuse import Reuse
 from auflow.stages.au.series import Series
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
 from auflow.stages.settings import StageSettings
@@ -81,9 +82,9 @@ class AuStage:
         settings = settings or StageSettings()
         self._settings = settings
         self._independent = settings.independent
-        self._heads = load_heads(models_root.resolve(), static=settings.au_static or settings.independent)
+        self.heads = load_heads(models_root.resolve(), static=settings.au_static or settings.independent)
         self._describer = load_describer(models_root.resolve())
-        self._persons = Persons(self._heads)
+        self._persons = Persons(self.heads)
         self._keeper: IdentityKeeper | None = None
         self._appearances: AppearanceDescriber | None = None
         if settings.identities and not settings.independent:
@@ -112,10 +113,12 @@ class AuStage:
         ShapeError
         """
         prepared = self.prepare(frame, fits)
-        for described in prepared.described:
-            if described is not None and described.products is None:
-                described.products = self._heads.products(described.features)
-        return self.conclude(frame, prepared)
+        if self._independent:
+            for face in prepared.described:  # one by one, as OpenFace does
+                fill_products(self.heads, (face,))
+        else:
+            fill_products(self.heads, prepared.described)
+        return self.conclude(prepared)
 
     def prepare(self, frame: Frame, fits: Sequence[FaceFit]) -> Prepared:
         """The first half of `process_faces`: who is who, and a descriptor of each face.
@@ -134,7 +137,7 @@ class AuStage:
             fits = [dataclasses.replace(fit, face_id=number) for fit, number in zip(fits, numbers, strict=True)]
         return Prepared(tuple(fits), tracks, described)
 
-    def conclude(self, frame: Frame, prepared: Prepared) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
+    def conclude(self, prepared: Prepared) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
         """The second half of `process_faces`."""
         aus = tuple(self._values(fit, one) for fit, one in zip(prepared.fits, prepared.described, strict=True))
         return prepared.fits, aus
@@ -219,7 +222,7 @@ class AuStage:
                 rows = np.flatnonzero(self._series.people == number)
                 breaks = 1 + np.flatnonzero(np.diff(self._series.frames[rows]) > 1)  # the person was not there
                 good = accepted[rows]
-                intensities[rows] = finish_intensities(intensities[rows], good, self._heads.cutoffs, breaks)
+                intensities[rows] = finish_intensities(intensities[rows], good, self.heads.cutoffs, breaks)
                 presences[rows] = finish_presences(presences[rows], good, breaks)
         return AuTable(intensities, presences, self._online_difference(intensities, accepted))
 
@@ -232,7 +235,7 @@ class AuStage:
         for number in np.unique(of_whom).tolist():
             again = series.predicted[of_whom == number]
             products = series.products[of_whom == number]
-            intensities[again], presences[again] = self._heads.predict(products, self._persons.of_median(number))
+            intensities[again], presences[again] = self.heads.predict(products, self._persons.of_median(number))
         return accepted, intensities, presences
 
     def _online_difference(self, final: F64, accepted: NDArray[np.bool_]) -> F64 | None:
@@ -257,7 +260,7 @@ class AuStage:
 
     def next_segment(self) -> None:
         """Go on with the same persons: what `finish` told is forgotten, medians and online correction stay."""
-        self._series = Series(self._heads.count, online=self._settings.live)
+        self._series = Series(self.heads.count, online=self._settings.live)
 
     def snapshot(self) -> bytes:
         """All that the next frames and `finish` depend on: any stage with the same settings goes on from it."""

@@ -76,8 +76,9 @@ def test_each_person_is_as_if_they_were_alone(models_dir, clip, fit_of):
     for person, (shift, good) in enumerate([(0.0, lambda i: True), (3.0, lambda i: i % 5 != 0)]):
         alone = [(picture, [(0, points + shift, good(i))]) for i, (picture, points) in enumerate(clip)]
         expected = run(AuStage(models_dir), alone, fit_of)
-        assert table.intensities[person::2].tobytes() == expected.intensities.tobytes()
-        assert table.presences[person::2].tobytes() == expected.presences.tobytes()
+        # Two faces go through the heads in one product, whose last bits are others.
+        assert np.allclose(table.intensities[person::2], expected.intensities, rtol=0, atol=1e-9)
+        assert (table.presences[person::2] == expected.presences).all()
 
 
 def test_fits_come_back_with_the_person_and_aus_too(models_dir, clip, fit_of):
@@ -92,10 +93,10 @@ def test_a_mean_does_not_run_over_an_absence(models_dir, clip, fit_of):
     frames = [(picture, [(0, points, True)] if not 10 <= i < 20 else []) for i, (picture, points) in enumerate(clip)]
     table = run(stage, frames, fit_of)
     accepted, raw, labels = stage._predict_again()
-    whole = finish_intensities(raw, accepted, stage._heads.cutoffs, np.array([10]))
+    whole = finish_intensities(raw, accepted, stage.heads.cutoffs, np.array([10]))
     assert table.intensities.tobytes() == whole.tobytes()
     assert table.presences.tobytes() == finish_presences(labels, accepted, np.array([10])).tobytes()
-    over = finish_intensities(raw, accepted, stage._heads.cutoffs)
+    over = finish_intensities(raw, accepted, stage.heads.cutoffs)
     assert (table.intensities[[9, 10]] != over[[9, 10]]).any()
     assert (np.delete(table.intensities, [9, 10], axis=0) == np.delete(over, [9, 10], axis=0)).all()
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from auflow.stages.au import AuStage
-from auflow.stages.au.reuse import Described, Reuse
+from auflow.stages.au.described import Described
+from auflow.stages.au.reuse import Reuse
 from auflow.stages.records import AuFrame, Frame
 from auflow.stages.settings import StageSettings
 from auflow.stages.state import StateError

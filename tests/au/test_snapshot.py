@@ -89,15 +89,15 @@ def test_two_streams_in_turn_are_as_each_alone(models_dir, step):
         for au, places, (frames, _) in zip(stages, ways, expected, strict=True):
             if number <= len(places):
                 assert same(step(au, number, places[number - 1]), frames[number - 1])
-    assert stages[0]._heads is stages[1]._heads
+    assert stages[0].heads is stages[1].heads
     assert stages[0]._describer is stages[1]._describer
     for au, (_, table) in zip(stages, expected, strict=True):
         assert same(au.finish(), table)
 
 
 def test_heads_are_loaded_once_for_each_kind(models_dir):
-    assert load_heads(models_dir.resolve(), static=False) is AuStage(models_dir)._heads
-    assert AuStage(models_dir, StageSettings(au_static=True))._heads is not AuStage(models_dir)._heads
+    assert load_heads(models_dir.resolve(), static=False) is AuStage(models_dir).heads
+    assert AuStage(models_dir, StageSettings(au_static=True)).heads is not AuStage(models_dir).heads
 
 
 def test_online_values_are_the_raw_ones_corrected(models_dir, step, clip):
@@ -168,7 +168,7 @@ def test_the_next_segment_keeps_the_person(models_dir, step, clip):
     assert np.array_equal(cut._persons.person(0, 0)._median.value, whole._persons.person(0, 0)._median.value)
     table, accepted = cut.finish(), clip[2][15:35]
     again = whole._predict_again()[1][15:35]
-    assert np.array_equal(table.intensities, finish_intensities(again, accepted, cut._heads.cutoffs))
+    assert np.array_equal(table.intensities, finish_intensities(again, accepted, cut.heads.cutoffs))
     assert len(table.presences) == 20
     # In the middle of a segment, too, it can be gone on with.
     other = AuStage(models_dir, LIVE)

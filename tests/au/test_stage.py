@@ -99,7 +99,7 @@ def test_only_the_first_successes_are_predicted_again(demo, models_dir, fit_of, 
     _, intensities, presences = au._predict_again()
     assert np.array_equal(intensities[6:], online[0][6:])
     assert np.array_equal(presences[6:], online[1][6:])
-    dynamic = ~np.isnan(au._heads.cutoffs)
+    dynamic = ~np.isnan(au.heads.cutoffs)
     changed = np.abs(intensities - online[0]) > 1e-9
     assert changed[[0, 2, 3, 4, 5]][:, dynamic].any(axis=1).all()
     assert not changed[:, ~dynamic].any()

@@ -171,6 +171,17 @@ def test_the_demo_clip_is_within_the_budgets(
     assert clip["coherent"]["detections"] <= 150 / 5 + 1
 
 
+def test_the_guard_notices_what_is_too_much(
+    models_dir: Path, demo_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Descriptors that are kept however the face has changed: measured 80 % kept, mean r 0.82."""
+    assert run("--budget", demo_dir / "astronaut.mp4", "--reuse-below", 100) == 1
+    out = capsys.readouterr().out
+    assert "missed  astronaut.mp4: --min-au-mean-r 0.99" in out
+    assert "80.0%" in out
+    assert "--max-landmark-px" not in out  # what is kept does not reach the tracking
+
+
 def test_several_faces_of_the_demo_clip_too(models_dir: Path, demo_dir: Path) -> None:
     assert run("--budget", demo_dir / "astronaut.mp4", "--multi-face") == 0
 

@@ -239,6 +239,15 @@ class FakeAu:
         return AuTable(intensities - intensities.mean() if len(intensities) else intensities, presences)
 
 
+def process_together(work, at: Callable[[int], None]):
+    """One after the other."""
+    results = []
+    for place, (stage, frame, fits) in enumerate(work):
+        at(place)
+        results.append(stage.process_faces(frame, fits))
+    return results
+
+
 def make_au(models_root: Path, settings: StageSettings) -> FakeAu:
     """A fake predictor."""
     return FakeAu()

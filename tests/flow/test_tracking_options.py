@@ -27,11 +27,13 @@ def test_files_are_followed_as_openface_does_without_any_option() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--tracking", "coherent"], {"tracking": "coherent", "identities": True}),
-        (["--tracking", "coherent", "--no-identities"], {"tracking": "coherent"}),
+        (["--tracking", "coherent"], {"tracking": "coherent"}),
+        (["--tracking", "coherent", "--identities"], {"tracking": "coherent", "identities": True}),
+        (["--tracking", "coherent", "--multi-face"], {"tracking": "coherent", "faces": "all", "identities": True}),
+        (["--tracking", "coherent", "--multi-face", "--no-identities"], {"tracking": "coherent", "faces": "all"}),
         (
             ["--tracking", "coherent", "--detect-every", "1", "--reuse-below", "0"],
-            {"tracking": "coherent", "identities": True, "detect_every": 1, "reuse_below_percent": 0.0},
+            {"tracking": "coherent", "detect_every": 1, "reuse_below_percent": 0.0},
         ),
         (["--multi-face", "--identities"], {"faces": "all", "identities": True}),
         (["--multi-face"], {"faces": "all"}),

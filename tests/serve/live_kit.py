@@ -36,6 +36,7 @@ from auflow.tests.flow.fake_kit import (
     open_source,
     preload,
     prepare,
+    process_together,
     trouble,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "open_source",
     "preload",
     "prepare",
+    "process_together",
     "read_checkpoint",
 ]
 

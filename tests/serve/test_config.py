@@ -86,7 +86,9 @@ def test_paths_of_outputs_are_absolute_and_filled_in() -> None:
 def test_cameras_are_followed_coherently_and_recordings_as_openface_does() -> None:
     camera = parse_stream("cam", {"source": "webcam:0"}, BASE, {}).settings
     assert (camera.tracking, camera.detect_every, camera.reuse_below_percent) == ("coherent", 5, 5.0)
-    assert camera.identities
+    assert not camera.identities
+    several = parse_stream("cam", {"source": "webcam:0", "faces": "all"}, BASE, {}).settings
+    assert several.identities
     tape = parse_stream("tape", {"source": "tape.mp4"}, BASE, {}).settings
     assert (tape.tracking, tape.identities) == ("openface", False)
     played = parse_stream("tape", {"source": "tape.mp4", "policy": "live"}, BASE, {})
