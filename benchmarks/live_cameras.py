@@ -19,7 +19,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "cpu_s", "frames_done", "main", "measure", "tree"]
+__all__ = [
+    "START_S",
+    "add_arguments",
+    "adds_up",
+    "all_stream",
+    "ask",
+    "cpu_s",
+    "frames_done",
+    "main",
+    "measure",
+    "status",
+    "tree",
+]
 
 EVERY_S = 10.0
 START_S = 300.0  # for the first start, which compiles the kernels
@@ -112,7 +124,7 @@ def _watch(
     place: Path, process: subprocess.Popen[bytes], given: argparse.Namespace, each: Callable[[Path, int], None]
 ) -> dict[str, Any]:
     deadline_s = time.monotonic() + START_S
-    while not _all_stream(place):
+    while not all_stream(place):
         if process.poll() is not None or time.monotonic() > deadline_s:
             log = (place.parent / "log").read_text()[-2000:]
             raise SystemExit(f"live_cameras: the service did not get all cameras to stream; its log:\n{log}")
@@ -124,11 +136,11 @@ def _watch(
     while (left_s := ends_s - time.monotonic()) > 0:
         time.sleep(min(EVERY_S, left_s))
         samples.append(_sample(place, process.pid))
-    _ask(place, "drain")
+    ask(place, "drain")
     deadline_s = time.monotonic() + END_S
-    while any(stream["state"] == "streaming" for stream in _status(place)["streams"]) and time.monotonic() < deadline_s:
+    while any(stream["state"] == "streaming" for stream in status(place)["streams"]) and time.monotonic() < deadline_s:
         time.sleep(0.2)
-    last = _status(place)
+    last = status(place)
     first, end = samples[0], samples[-1]
     frames = _total(end, "done") - _total(first, "done")
     return {
@@ -137,7 +149,7 @@ def _watch(
         "frames": frames,
         "cpu_ms_per_frame": 1e3 * (end["cpu_s"] - first["cpu_s"]) / max(frames, 1),
         "pss_mb": [first["pss_mb"], end["pss_mb"]],
-        "adds_up": all(_adds_up(stream) for stream in last["streams"]),
+        "adds_up": all(adds_up(stream) for stream in last["streams"]),
         "streams": [_figures(stream, samples, number) for number, stream in enumerate(last["streams"])],
         "samples": samples,
     }
@@ -153,7 +165,8 @@ def _figures(stream: dict[str, Any], samples: list[dict[str, Any]], number: int)
     return {**kept, **last, **worst}
 
 
-def _adds_up(stream: dict[str, Any]) -> bool:
+def adds_up(stream: dict[str, Any]) -> bool:
+    """Whether it is known of every picture of a stream that has ended what became of it."""
     frames = stream["frames"]
     known = frames["done"] + frames["failed"] + sum(frames["dropped"].values())
     return bool(frames["in"] == known and frames["under_way"] == 0)
@@ -161,26 +174,28 @@ def _adds_up(stream: dict[str, Any]) -> bool:
 
 def frames_done(place: Path) -> int:
     """Of all streams, so far."""
-    return sum(stream["frames"]["done"] for stream in _status(place)["streams"])
+    return sum(stream["frames"]["done"] for stream in status(place)["streams"])
 
 
 def _total(sample: dict[str, Any], key: str) -> int:
     return sum(stream["frames"][key] for stream in sample["streams"])
 
 
-def _all_stream(place: Path) -> bool:
+def all_stream(place: Path) -> bool:
+    """Whether each stream has given a result."""
     try:
-        return all(stream["frames"]["done"] > 0 for stream in _status(place)["streams"])
+        return all(stream["frames"]["done"] > 0 for stream in status(place)["streams"])
     except OSError:  # it does not listen yet
         return False
 
 
-def _status(place: Path) -> dict[str, Any]:
-    status: dict[str, Any] = _ask(place, "status")["status"]
-    return status
+def status(place: Path) -> dict[str, Any]:
+    """As `auflow ctl status --json` tells it."""
+    told: dict[str, Any] = ask(place, "status")["status"]
+    return told
 
 
-def _ask(place: Path, operation: str) -> dict[str, Any]:
+def ask(place: Path, operation: str) -> dict[str, Any]:
     """As `auflow ctl` asks: a line of JSON, and one back."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, connection.makefile("rwb") as lines:
         connection.settimeout(END_S)
@@ -194,7 +209,7 @@ def _ask(place: Path, operation: str) -> dict[str, Any]:
 def _sample(place: Path, root: int) -> dict[str, Any]:
     pids = tree(root)
     spent_s, pss_mb = sum(map(cpu_s, pids)), sum(map(_pss_mb, pids))
-    return {"at_s": time.monotonic(), "cpu_s": spent_s, "pss_mb": pss_mb, "streams": _status(place)["streams"]}
+    return {"at_s": time.monotonic(), "cpu_s": spent_s, "pss_mb": pss_mb, "streams": status(place)["streams"]}
 
 
 def tree(root: int) -> list[int]:
