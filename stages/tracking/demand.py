@@ -23,8 +23,8 @@ class LookDemand:
     """Says which of the looks that OpenFace would take are worth it.
 
     A face that was lost not long ago is looked for as often as OpenFace does, until several looks in a row have found
-    none, or several starts have been refused. Else it depends on what has changed since the last look: as much as a face, then at
-    once; something, then when `every` frames have passed; nothing, then after ten times as many.
+    none, or several starts have been refused. Else it depends on what has changed since the last look: as much as a
+    face, then at once; something, then when `every` frames have passed; nothing, then after ten times as many.
 
     Parameters
     ----------
