@@ -14,6 +14,7 @@ from auflow.validation.table import read_table
 __all__ = ["Outcome", "failed", "judge"]
 
 _ALL_ROWS = 1.0
+_CORRELATED_FROM = 3  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ def judge(clip: Path, pair: Pair, budgets: Budgets, *, skip: int = 0, by: MatchB
             raise
         return Outcome(clip, pair, missed=(str(error),))  # tables of one clip that have no row in common
     result = compare(matched)
+    if 0 < result.rows_compared < _CORRELATED_FROM:
+        rest = replace(budgets, min_au_r=None, min_au_mean_r=None)
+        note = f"{result.rows_compared} rows are too few for a correlation: the other budgets are held"
+        return Outcome(clip, pair, result, tuple(missed(result, rest)), note)
     if result.rows_compared:
         return Outcome(clip, pair, result, tuple(missed(result, budgets)))
     only = Budgets(min_success=_ALL_ROWS if budgets.min_success is None else budgets.min_success)

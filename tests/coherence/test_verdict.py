@@ -82,6 +82,15 @@ def test_without_any_success_that_alone_is_held(
     assert met or found.missed == ("--min-success 1: success agrees in 0.9167 of rows",)
 
 
+@pytest.mark.parametrize(("shift_px", "met"), [(0.0, True), (0.5, False)])
+def test_two_rows_are_too_few_for_a_correlation(stage: Stage, clip: Path, shift_px: float, met: bool) -> None:
+    stage.exact = Play(lost=EVERY[2:])
+    stage.coherent = Play(lost=EVERY[2:], shift_px=shift_px)
+    found = outcome(stage, clip)
+    assert "2 rows are too few" in found.note
+    assert found.met == met
+
+
 @pytest.mark.parametrize(
     ("exact", "coherent", "missed"),
     [
