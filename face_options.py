@@ -67,6 +67,11 @@ def _add_tracking(run: argparse.ArgumentParser) -> None:
         " --multi-face and --tracking coherent together); else by the tracker",
     )  # fmt: skip
 
+    tracking.add_argument(
+        "--identity-model", metavar="FILE", type=Path, help="ONNX network for face recognition (input n x 3 x 112 x"
+        " 112) to tell persons apart, instead of by auflow's own descriptor",
+    )  # fmt: skip
+
 
 def add_coherence_bounds(group: argparse._ArgumentGroup) -> None:
     """Add `--detect-every` and `--reuse-below`; each is None where it is not given."""
@@ -105,7 +110,8 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "faces": faces,
         "tracking": parsed.tracking,
         **coherence_bounds(parsed),
-        "identities": (coherent and faces == "all") if parsed.identities is None else parsed.identities,
+        "identities": _wants_identities(parsed, coherent and faces == "all"),
+        "identity_model": "" if parsed.identity_model is None else str(parsed.identity_model.resolve()),
         "wild": parsed.wild,
         "clnf_iterations": parsed.clnf_iterations,
         "clnf_tolerance_px": parsed.clnf_tolerance,
@@ -113,6 +119,12 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "boxes_dir": None if parsed.boxes is None else str(parsed.boxes),
         "au_static": parsed.au_static,
     }
+
+
+def _wants_identities(parsed: argparse.Namespace, by_default: bool) -> bool:
+    if parsed.identities is not None:
+        return bool(parsed.identities)
+    return by_default or parsed.identity_model is not None
 
 
 def _check_faces(parsed: argparse.Namespace) -> None:
@@ -130,10 +142,15 @@ def _check_tracking(parsed: argparse.Namespace) -> None:
     told = [option for option, value in bounds.items() if value is not None]
     if parsed.images:
         told += ["--tracking coherent"] * (parsed.tracking == _COHERENT) + ["--identities"] * bool(parsed.identities)
+        told += ["--identity-model"] * (parsed.identity_model is not None)
         if told:
             raise UsageError(
                 f"{told[0]} does not go with --images: each picture stands for itself, so there is nothing to follow; "
                 "leave out one of them"
             )
-    elif told and parsed.tracking != _COHERENT:
+    if parsed.identity_model is not None and parsed.identities is False:
+        raise UsageError("--identity-model and --no-identities do not go together: leave out one of them")
+    if parsed.identity_model is not None and not parsed.identity_model.is_file():
+        raise UsageError(f"--identity-model: {parsed.identity_model}: expected an ONNX file, got none")
+    if told and not parsed.images and parsed.tracking != _COHERENT:
         raise UsageError(f"{told[0]} is for coherent tracking: add --tracking coherent, or leave it out")

@@ -120,6 +120,10 @@ class StreamConfig:
         "correct AUs by each person's own medians; else by the tracker",
         shown_as='with `coherent` and `faces = "all"`',
     )  # fmt: skip
+    identity_model: str = key(
+        "", text, "path of an ONNX network for face recognition (input n x 3 x 112 x 112) to tell persons apart,"
+        " instead of by auflow's own descriptor; with `identities` only", shown_as="none",
+    )  # fmt: skip
     wild: bool = key(False, flag, "search wider and longer for a face")
     au_static: bool = key(False, flag, "AU models without a running median")
     model: Model = key("clnf", one_of(get_args(Model)), "landmark model: `clnf`, or `ceclm` (slower, fetched apart)")
@@ -203,6 +207,7 @@ class StreamConfig:
             detect_every=self.detect_every,
             reuse_below_percent=self.reuse_below_percent,
             identities=self.identities,
+            identity_model=self.identity_model,
             wild=self.wild,
             clnf_iterations=self.clnf_iterations,
             clnf_tolerance_px=self.clnf_tolerance_px,

@@ -64,7 +64,7 @@ def read_stream(
     if source is not None:
         kind, values["source"] = source
         kind = _complete(values, kind, where, before)
-        _resolve_tracking(values, where, before)
+        _resolve_tracking(values, where, base, before)
         _resolve_outputs(values, str(name), where, base, before)
         if not before:
             stream = StreamConfig(name=str(name), kind=kind, **values)
@@ -135,10 +135,16 @@ def _complete(values: dict[str, Any], kind: SourceKind, where: str, faults: Faul
     return kind
 
 
-def _resolve_tracking(values: dict[str, Any], where: str, faults: Faults) -> None:
+def _resolve_tracking(values: dict[str, Any], where: str, base: Path, faults: Faults) -> None:
     """A live stream saves work where it can; a recording has OpenFace's numbers to the letter."""
     coherent = values.setdefault("tracking", "coherent" if values["policy"] == "live" else "openface") == "coherent"
-    values.setdefault("identities", coherent and values.get("faces") == "all")
+    if model := values.get("identity_model"):
+        values["identity_model"] = os.path.normpath(base / model)
+        if not os.path.isfile(values["identity_model"]):
+            faults.add(f"{where}.identity_model", f"expected an ONNX file, got {shown(model)}, which is none")
+    several = coherent and values.get("faces") == "all"
+    if not values.setdefault("identities", several or bool(model)) and model:
+        faults.add(f"{where}.identity_model", "is for identities: add identities = true, or leave it out")
     defaults = StageSettings()
     for name in () if coherent else ("detect_every", "reuse_below_percent"):
         default = getattr(defaults, name)

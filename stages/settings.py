@@ -37,6 +37,7 @@ class StageSettings:
     detect_every: int = 5  # coherent: least frames from one look for faces that is not urgent to the next, from 1
     reuse_below_percent: float = 5.0  # coherent: a face that has changed less keeps its descriptor and AUs; 0: never
     identities: bool = False  # number faces by the person and keep each person's medians; else by OpenFace's logic
+    identity_model: str = ""  # path of an ONNX network that tells persons apart; "": by our own descriptor
     wild: bool = False  # search wider and longer for a face
     clnf_iterations: int | None = None  # limit of an optimisation, from 1; None is the C++ program's: 5, with wild 10
     clnf_tolerance_px: float | None = None  # converged when all landmarks together moved less; None: its 0.01 px

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from auflow.stages.state import field, pack_state, unpack_state
 
 if TYPE_CHECKING:
     from auflow.stages.identity.appearance import AppearanceDescriber
+    from auflow.stages.identity.embedding import Embedder
     from auflow.stages.identity.keeper import IdentityKeeper
 
 __all__ = ["AuStage", "Prepared", "warm_up", "warm_up_own"]
@@ -87,9 +88,13 @@ class AuStage:
         self._persons = Persons(self.heads)
         self._keeper: IdentityKeeper | None = None
         self._appearances: AppearanceDescriber | None = None
+        self._embedder: Embedder | None = None
         if settings.identities and not settings.independent:
             self._keeper = keeper or _make_keeper()
-            self._appearances = _make_appearances(models_root)
+            if settings.identity_model:
+                self._embedder = _load_embedder(Path(settings.identity_model))
+            else:
+                self._appearances = _make_appearances(models_root)
         below_percent = settings.reuse_below_percent if settings.coherent else 0.0
         self._reuse = Reuse(below_percent) if below_percent > 0.0 else None
         self._start()
@@ -133,7 +138,7 @@ class AuStage:
             self._reuse.only([fit.face_id for fit in fits if fit.accepted])
         tracks = tuple(fit.face_id for fit in fits)
         if self._keeper is not None:
-            numbers = self._recognised(frame.index, fits, described)
+            numbers = self._recognised(frame, fits, described)
             fits = [dataclasses.replace(fit, face_id=number) for fit, number in zip(fits, numbers, strict=True)]
         return Prepared(tuple(fits), tracks, described)
 
@@ -153,19 +158,26 @@ class AuStage:
             self._reuse.keep(fit.face_id, frame.bgr, described, *cut)
         return described
 
-    def _recognised(self, index: int, fits: Sequence[FaceFit], described: Sequence[Described | None]) -> list[int]:
+    def _recognised(self, frame: Frame, fits: Sequence[FaceFit], described: Sequence[Described | None]) -> list[int]:
         """The person's number of each face."""
         from auflow.stages.identity.keeper import SeenFace
 
         assert self._keeper is not None
+        seen = [
+            SeenFace(fit.face_id, fit.landmarks_px, fit.accepted, self._appearance(frame, fit, one))
+            for fit, one in zip(fits, described, strict=True)
+        ]
+        return self._keeper.assign(frame.index, seen)
+
+    def _appearance(
+        self, frame: Frame, fit: FaceFit, described: Described | None
+    ) -> Callable[[], NDArray[np.float32]] | None:
+        if described is None or described.reused:
+            return None
+        if self._embedder is not None:
+            return partial(self._embedder.describe, frame.bgr, fit.landmarks_px)
         assert self._appearances is not None
-        seen = []
-        for fit, one in zip(fits, described, strict=True):
-            look = None
-            if one is not None and not one.reused:
-                look = partial(self._appearances.describe, one.face, one.features[:DESCRIPTOR_SIZE])
-            seen.append(SeenFace(fit.face_id, fit.landmarks_px, fit.accepted, look))
-        return self._keeper.assign(index, seen)
+        return partial(self._appearances.describe, described.face, described.features[:DESCRIPTOR_SIZE])
 
     def _values(self, fit: FaceFit, described: Described | None) -> AuFrame:
         intensities, presences = np.zeros(len(AU_INTENSITIES)), np.zeros(len(AU_PRESENCES))
@@ -308,6 +320,12 @@ def _make_keeper() -> IdentityKeeper:
     from auflow.stages.identity.keeper import IdentityKeeper
 
     return IdentityKeeper()
+
+
+def _load_embedder(path: Path) -> Embedder:
+    from auflow.stages.identity.embedding import load_embedder
+
+    return load_embedder(path)
 
 
 def _make_appearances(models_root: Path) -> AppearanceDescriber:

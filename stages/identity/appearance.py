@@ -13,7 +13,7 @@ from auflow.errors import ShapeError
 from auflow.models.au_heads import PREDICTORS, read_au_head
 from auflow.models.store import originals
 
-__all__ = ["APPEARANCE_SIZE", "AppearanceDescriber", "distances"]
+__all__ = ["APPEARANCE_SIZE", "AppearanceDescriber", "as_appearance", "distances"]
 
 Floats = NDArray[np.float32]
 
@@ -73,6 +73,12 @@ class AppearanceDescriber:
         return appearance
 
 
+def as_appearance(embedding: Floats) -> Floats:
+    """A vector (d,) of which only the direction counts as an appearance (d + 48,): without colours."""
+    length = max(float(np.linalg.norm(embedding)), 1e-9)
+    return np.concatenate((embedding / length, np.zeros(_COLOUR_SIZE))).astype(np.float32)
+
+
 def _blocks(hog: NDArray[np.float64]) -> NDArray[np.float64]:
     cells = _SIDE // _BLOCKS
     means: NDArray[np.float64] = hog.reshape(_BLOCKS, cells, _BLOCKS, cells, _CHANNELS).mean(axis=(1, 3)).reshape(-1)
@@ -95,12 +101,12 @@ def _colours(aligned: NDArray[np.uint8]) -> Floats:
 
 
 def distances(one: Floats, others: Floats) -> Floats:
-    """How different one appearance (544,) is from each of (n, 544): (n,) from 0.
+    """How different one appearance (d,) is from each of (n, d): (n,) from 0.
 
     The angle between the shapes, as one less its cosine, and the root mean square of the colours' differences.
     """
-    shape = 1.0 - others[:, :_SHAPE_SIZE] @ one[:_SHAPE_SIZE]
-    colour = others[:, _SHAPE_SIZE:] - one[_SHAPE_SIZE:]
+    shape = 1.0 - others[:, :-_COLOUR_SIZE] @ one[:-_COLOUR_SIZE]
+    colour = others[:, -_COLOUR_SIZE:] - one[-_COLOUR_SIZE:]
     both: Floats = shape + np.sqrt(np.einsum("ij,ij->i", colour, colour) / _COLOUR_SIZE)
     return both
 

@@ -13,6 +13,7 @@ from auflow.stages.tracking.scene import Change
 
 __all__ = ["LookDemand", "SearchDemand"]
 
+_EMPTY_AT_MOST = 5  # looks in a row that find no face: it may be hidden for a moment; then looking is no longer urgent
 _REFUSED_AT_MOST = 3  # starts in a row that the validator refuses, until looking is no longer urgent
 _LONGEST = 4  # looks that found nobody new are so many times the usual number of frames apart at most
 _ANYHOW = 10  # a picture that shows nothing new is looked at after so many times the usual number of frames
@@ -21,9 +22,9 @@ _ANYHOW = 10  # a picture that shows nothing new is looked at after so many time
 class LookDemand:
     """Says which of the looks that OpenFace would take are worth it.
 
-    A face that has just been lost, or was found by the last look, is looked for at once, until its starts have been
-    refused several times in a row. Else it depends on what has changed since the last look: as much as a face, then at
-    once; something, then when `every` frames have passed; nothing, then after ten times as many.
+    A face that was lost not long ago is looked for as often as OpenFace does, until several looks in a row have found
+    none, or several starts have been refused. Else it depends on what has changed since the last look: as much as a
+    face, then at once; something, then when `every` frames have passed; nothing, then after ten times as many.
 
     Parameters
     ----------
@@ -37,13 +38,13 @@ class LookDemand:
     def reset(self) -> None:
         """Forget the stream."""
         self._frames = _ANYHOW * self._every  # since the last look; at the beginning one is due
-        self._found = False
-        self._refused = 0
+        self._empty = 0  # looks in a row that found no face
+        self._refused = 0  # starts in a row
 
     @property
     def is_urgent(self) -> bool:
-        """Whether another look is likely to help: the last one did, as far as is known."""
-        return self._found and self._refused < _REFUSED_AT_MOST
+        """Whether another look may well help."""
+        return self._empty < _EMPTY_AT_MOST and self._refused < _REFUSED_AT_MOST
 
     def next_frame(self) -> None:
         """A frame has come."""
@@ -57,13 +58,12 @@ class LookDemand:
 
     def followed(self) -> None:
         """The face is where the tracker has it: should it be lost, a look is urgent."""
-        self._found = True
-        self._refused = 0
+        self._empty = self._refused = 0
 
     def looked(self, *, found: bool) -> None:
         """Faces were looked for in this frame."""
         self._frames = 0
-        self._found = found
+        self._empty = 0 if found else self._empty + 1
 
     def started(self, *, accepted: bool) -> None:
         """A face that was found was started anew, and the validator has judged."""
@@ -71,7 +71,7 @@ class LookDemand:
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""
-        return {"demand": np.array([self._frames, self._found, self._refused], np.int64)}
+        return {"demand": np.array([self._frames, self._empty, self._refused], np.int64)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `snapshot`.
@@ -80,8 +80,7 @@ class LookDemand:
         ------
         StateError
         """
-        frames, found, refused = field(arrays, "demand", np.int64, (3,)).tolist()
-        self._frames, self._found, self._refused = frames, bool(found), refused
+        self._frames, self._empty, self._refused = field(arrays, "demand", np.int64, (3,)).tolist()
 
 
 class SearchDemand:

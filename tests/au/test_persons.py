@@ -138,3 +138,15 @@ def test_it_goes_on_from_its_state_at_every_frame(models_dir, clip, fit_of, sett
         blob = stage.snapshot()
         assert blob == whole.snapshot()
     assert stage.finish().intensities.tobytes() == whole.finish().intensities.tobytes()
+
+
+def test_a_network_of_the_users_tells_them_apart(models_dir, clip, fit_of, tmp_path):
+    from auflow.tests.identity.test_appearance import network
+
+    settings = dataclasses.replace(TOGETHER, identity_model=str(network(tmp_path / "faces.onnx")))
+    keeper = ScriptedKeeper({})
+    stage = AuStage(models_dir, settings, keeper)
+    picture, points = clip[0]
+    stage.process_faces(Frame(1, 0.0, picture), [numbered(fit_of(1, points), 0)])
+    assert keeper.seen[0][0].appearance().shape == (24 + 48,)
+    assert AuStage(models_dir, settings).process_faces(Frame(1, 0.0, picture), [fit_of(1, points)])[0][0].face_id == 0

@@ -103,16 +103,16 @@ class TestOneFace:
         run = one()
         for _ in range(200):
             run.next(wall())
-        assert run.looks == [1, 61, 121, 181]  # OpenFace: every twelfth
+        assert run.looks == [1, 13, 25, 37, 49, 109, 169]  # OpenFace: every twelfth
 
     def test_somebody_who_comes_is_found_when_openface_finds_them(self) -> None:
         run, exact = one(), Run(FaceTracker)
-        for frame in range(1, 80):
-            shown = ((60, 40),) if frame > 50 else ()
+        for frame in range(1, 120):
+            shown = ((60, 40),) if frame > 90 else ()
             ours, theirs = (r.next(scene(*shown), *shown) for r in (run, exact))
             assert ours.success == theirs.success
-        assert run.looks == [1, 61]
-        assert exact.looks == [1, 13, 25, 37, 49, 61]
+        assert run.looks == [1, 13, 25, 37, 49, 97]
+        assert exact.looks == [1, 13, 25, 37, 49, 61, 73, 85, 97]
 
     def test_a_room_that_moves_is_looked_at_as_often_as_openface_does(self) -> None:
         run, exact = one(), Run(FaceTracker)
@@ -127,7 +127,7 @@ class TestOneFace:
             run.next(scene((60, 40)), (60, 40))
         for _ in range(40):
             run.next(wall())
-        assert run.looks == [1, 4]  # OpenFace: 4, 6, 8 ...
+        assert run.looks == [1, 4, 6, 8, 10, 12]  # OpenFace goes on: 14, 16 ...
 
     def test_and_is_found_in_the_frame_in_which_openface_finds_it(self) -> None:
         run, exact = one(), Run(FaceTracker)
@@ -135,8 +135,8 @@ class TestOneFace:
             shown = ((60, 40),) if frame < 4 or frame > 20 else ()
             ours, theirs = (r.next(scene(*shown), *shown) for r in (run, exact))
             assert ours.success == theirs.success
-        assert run.looks == [1, 4]  # it came back where it was: the fit itself has found it
-        assert len(exact.looks) > 5
+        assert run.looks == [1, 4, 6, 8, 10, 12]  # it came back where it was: the fit itself has found it
+        assert len(exact.looks) > 9
 
     def test_a_box_whose_starts_are_refused_again_and_again_is_left_alone(self) -> None:
         run, exact = one(), Run(FaceTracker)
@@ -284,7 +284,7 @@ def test_the_demo_clip_is_followed_bit_by_bit(models_dir: Path, demo_dir: Path) 
 @pytest.mark.golden
 @pytest.mark.parametrize(
     ("clip", "at_most"),
-    [("liveportrait/d12.mp4", 1.0), ("pyfeat/face_noface.mov", 0.6), ("pyfeat/noface_face.mov", 1.0)],
+    [("liveportrait/d12.mp4", 1.0), ("pyfeat/face_noface.mov", 0.65), ("pyfeat/noface_face.mov", 1.0)],
 )
 def test_a_face_that_comes_goes_and_is_lost_is_followed_bit_by_bit(
     models_dir: Path, media: Path, clip: str, at_most: float

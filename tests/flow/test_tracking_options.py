@@ -37,6 +37,7 @@ def test_files_are_followed_as_openface_does_without_any_option() -> None:
         ),
         (["--multi-face", "--identities"], {"faces": "all", "identities": True}),
         (["--multi-face"], {"faces": "all"}),
+        (["--identity-model", __file__], {"identities": True, "identity_model": str(Path(__file__).resolve())}),
         (["--images", "--no-identities"], {"faces": "pictures"}),
     ],
 )
@@ -58,6 +59,9 @@ def test_identities_give_several_faces_the_dynamic_models() -> None:
         (["--images", "--identities"], "--identities does not go with --images"),
         (["--images", "--detect-every", "5"], "--detect-every does not go with --images"),
         (["--images", "--reuse-below", "0"], "--reuse-below does not go with --images"),
+        (["--images", "--identity-model", __file__], "--identity-model does not go with --images"),
+        (["--identity-model", __file__, "--no-identities"], "--identity-model and --no-identities do not go together"),
+        (["--identity-model", "nowhere.onnx"], "--identity-model: nowhere.onnx: expected an ONNX file"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_to_do(words: list[str], message: str) -> None:

@@ -95,6 +95,17 @@ def test_cameras_are_followed_coherently_and_recordings_as_openface_does() -> No
     assert played.settings.coherent
 
 
+def test_a_network_that_tells_persons_apart_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "faces.onnx").write_bytes(b"")
+    camera = {"source": "webcam:0", "identity_model": "faces.onnx"}
+    settings = parse_stream("cam", camera, tmp_path, {}).settings
+    assert (settings.identities, settings.identity_model) == (True, str(tmp_path / "faces.onnx"))
+    with pytest.raises(UsageError, match=r"stream.cam.identity_model: expected an ONNX file, got"):
+        parse_stream("cam", camera, tmp_path / "elsewhere", {})
+    with pytest.raises(UsageError, match=r"is for identities: add identities = true"):
+        parse_stream("cam", camera | {"identities": False}, tmp_path, {})
+
+
 def test_tracking_can_be_chosen() -> None:
     exact = parse_stream("cam", {"source": "webcam:0", "tracking": "openface"}, BASE, {}).settings
     assert (exact.tracking, exact.identities) == ("openface", False)

@@ -24,6 +24,13 @@ def after(demand: LookDemand | SearchDemand, frames: int) -> None:
         demand.next_frame()
 
 
+def in_vain(demand: LookDemand) -> LookDemand:
+    """After as many looks without a face as make the next one less urgent."""
+    for _ in range(5):
+        demand.looked(found=False)
+    return demand
+
+
 def first_due(demand: SearchDemand, change: Change, *, missing: bool = False) -> int:
     """Frames until the next look."""
     for frame in range(1, 200):
@@ -42,10 +49,17 @@ class TestLookDemand:
         assert demand.is_worth_it(never_asked)
 
     def test_a_face_that_was_followed_is_looked_for_at_once(self) -> None:
-        demand = LookDemand(5)
-        demand.looked(found=False)
+        demand = in_vain(LookDemand(5))
         demand.followed()
         assert demand.is_worth_it(never_asked)
+
+    def test_a_face_may_be_hidden_for_a_moment(self) -> None:
+        demand = LookDemand(5)
+        for _ in range(4):
+            demand.looked(found=False)
+            assert demand.is_worth_it(never_asked)
+        demand.looked(found=False)
+        assert not demand.is_urgent
 
     def test_a_look_that_found_one_makes_the_next_urgent(self) -> None:
         demand = LookDemand(5)
@@ -62,11 +76,10 @@ class TestLookDemand:
             (49, Change.NONE, False), (50, Change.NONE, True),
         ],
     )  # fmt: skip
-    def test_after_a_look_that_found_none_it_depends_on_the_picture(
+    def test_after_looks_that_found_none_it_depends_on_the_picture(
         self, frames: int, change: Change, looks: bool
     ) -> None:
-        demand = LookDemand(5)
-        demand.looked(found=False)
+        demand = in_vain(LookDemand(5))
         after(demand, frames)
         assert demand.is_worth_it(shows(change)) is looks
 
@@ -82,8 +95,7 @@ class TestLookDemand:
         assert demand.is_urgent
 
     def test_state(self) -> None:
-        demand, other = LookDemand(5), LookDemand(5)
-        demand.looked(found=False)
+        demand, other = in_vain(LookDemand(5)), LookDemand(5)
         after(demand, 4)
         other.restore(demand.snapshot())
         assert not other.is_worth_it(shows(Change.SOME))
