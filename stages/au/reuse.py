@@ -24,8 +24,8 @@ Bytes = NDArray[np.uint8]
 
 _MOST_IN_A_ROW = 4
 _PLACES = 8  # across and down: the fingerprint of a face are its pixels at those of 64 places that lie inside it
-_RESTLESS = 16  # after so many changed faces in a row only some are remembered:
-_SOME = 4  # one in so many
+# After so many changed faces in a row only one in so many is remembered.
+_RESTLESS = ((64, 8), (16, 4))
 
 
 def _read_only(bgr: Bytes) -> Bytes:
@@ -118,7 +118,7 @@ class Reuse:
     ) -> None:
         """Compare this tracker's next faces with this one, if it is worth it; arrays as in `Anchor`, copied."""
         changed = self._changed.get(track, 0)
-        if changed > _RESTLESS and changed % _SOME:
+        if changed % next((some for many, some in _RESTLESS if changed > many), 1):
             self._anchors.pop(track, None)
             return
         anchor = self._anchors.get(track)
