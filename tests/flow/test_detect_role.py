@@ -183,6 +183,8 @@ class Place:
         assert len(marks) < 2
         self.role.close()
         self.begin()
+        # Some time after its start: it knows how long a picture takes, and could share.
+        self.role._together.took([(b"", request) for request in self.requests.values()], 0.001)
         self.all_connected()
         self.look()
         for lane in self.requests:
