@@ -73,7 +73,7 @@ class Shell:
         self.complaints.append(text)
 
     def wait(self, sockets: Sequence[Any]) -> None:
-        assert sockets[0].poll(5000)
+        """What was asked has come already (`Place.gather`)."""
 
 
 class Place:
@@ -101,6 +101,7 @@ class Place:
         self.role._detector = self.detector
         self._receive = self.role._server.receive
         self._held: list[tuple[bytes, m.DetectRequest]] = []
+        self.role._server.receive = lambda: self._held.pop(0) if self._held else None  # type: ignore[method-assign]
 
     def all_connected(self) -> None:
         for client in self.clients:
@@ -132,18 +133,26 @@ class Place:
 
         until(come, 5)
         self._held.sort(key=lambda found: found[0])
-        self.role._server.receive = lambda: self._held.pop(0) if self._held else None  # type: ignore[method-assign]
-        self.shell.wait = lambda _: None  # type: ignore[method-assign]
 
     def get_to_know(self) -> None:
         """The time that a picture takes."""
         self.ask(0, 1, 10)
-        while 0 not in self.answered:
-            self.step()
-            self.look()
+        self.work_on(0)
         self.answers(0)
         self.detector.calls.clear()
         self.shell.worked.clear()
+
+    def work_on(self, *lanes: int) -> None:
+        """Step until these have their answers, whatever else comes."""
+
+        def done() -> bool:
+            self._held += iter(self._receive, None)
+            if self._held:
+                self.role.step()
+            self.look()
+            return self.answered.keys() >= set(lanes)
+
+        until(done, 5)
 
     def step(self) -> None:
         self.gather()
@@ -168,7 +177,8 @@ class Place:
         self.requests.clear()
         return found
 
-    def _step_on(self) -> None:
+    def step_on(self) -> None:
+        """A step for each lane."""
         for _ in range(LANES):
             self.role.step()
 
@@ -176,13 +186,15 @@ class Place:
         """Step until the worker is dead and has been started again; what it worked on, as the orchestrator reads it."""
         self.gather()
         with pytest.raises(Killed):
-            self._step_on()
+            self.step_on()
         marks = [mark for ring in self.rings if (mark := ring.read_mark(Owner.DETECT)) is not None]
         for ring in self.rings:
             ring.forget_mark(Owner.DETECT)
         assert len(marks) < 2
         self.role.close()
         self.begin()
+        # Some time after its start: it knows how long a picture takes, and could share.
+        self.role._together.took([(b"", request) for request in self.requests.values()], 0.001)
         self.all_connected()
         self.look()
         for lane in self.requests:
@@ -279,9 +291,7 @@ def test_of_pictures_that_wait_together_only_the_one_that_kills_is_blamed(place:
     # Its lane is started anew and does not ask any more; the others have their answers, however often they had to ask.
     place.rings[killer].reclaim()
     del place.requests[killer]
-    while any(lane not in place.answered for lane in place.requests):
-        place.step()
-        place.look()
+    place.work_on(*place.requests)
     assert place.answered == {lane: 20 + lane for lane in range(3) if lane != killer}
 
 
@@ -302,8 +312,7 @@ def test_a_worker_that_was_started_again_shares_no_calls(place: Place) -> None:
     place.get_to_know()
     for lane in range(LANES):
         place.ask(lane, 3, 20 + lane)
-    for _ in range(LANES):
-        place.step()
-        place.look()
+    place.gather()
+    place.step_on()
     assert place.detector.calls == [[20], [21], [22], [23]]
-    assert place.answered == {lane: 20 + lane for lane in range(LANES)}
+    assert place.answers(0, 1, 2, 3) == [20, 21, 22, 23]
