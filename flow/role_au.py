@@ -17,9 +17,8 @@ from auflow.transport.ring import Owner
 
 __all__ = ["AuRole"]
 
-# The first of several frames waits for the others: their number is bounded, and so is the time, by the average of
-# late for one frame.
-_TOGETHER = 8
+# The first of several frames waits for the others, so long at most, by the average of late for one frame. The windows
+# of the edges bound their number too: two today.
 _ADDED_S = 0.002
 _SHARE_OF_NEW = 0.05
 
@@ -64,7 +63,7 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         A file's frames go alone: their bits must not depend on what else waits.
         """
         records = [record]
-        most = min(_TOGETHER, 1 + int(_ADDED_S / self._each_s), self.credit)
+        most = min(1 + int(_ADDED_S / self._each_s), self.credit)
         while len(records) < most and self._is_live(records[-1]):
             other = self.receive()
             if not isinstance(other, m.FitReady):

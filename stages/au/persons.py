@@ -27,10 +27,12 @@ class Persons:
     Parameters
     ----------
     heads : the same for all
+    keep_forgotten : whether there will be an offline pass
     """
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, heads: Heads, *, keep_forgotten: bool = True) -> None:
         self._heads = heads
+        self._keep_forgotten = keep_forgotten
         self._spare = [Person(heads)]  # fresh ones; most streams have one person
         self._known: dict[int, Person] = {}
         self._forgotten: dict[int, F64] = {}
@@ -42,6 +44,10 @@ class Persons:
             spare.reset()
             self._spare = [spare]
         self._known.clear()
+        self._forgotten.clear()
+
+    def next_segment(self) -> None:
+        """The offline pass is over: what was kept of those who are forgotten is not needed any more."""
         self._forgotten.clear()
 
     def person(self, number: int, frame: int) -> Person:
@@ -56,7 +62,8 @@ class Persons:
         if len(self._known) == KEPT:
             longest = min(self._known, key=lambda known: (self._known[known].seen_at, known))
             gone = self._known.pop(longest)
-            self._forgotten[longest] = gone.predictor.of_median.copy()
+            if self._keep_forgotten:
+                self._forgotten[longest] = gone.predictor.of_median.copy()
             gone.reset()
             self._spare.append(gone)
         self._forgotten.pop(number, None)

@@ -85,7 +85,7 @@ class AuStage:
         self._independent = settings.independent
         self.heads = load_heads(models_root.resolve(), static=settings.au_static or settings.independent)
         self._describer = load_describer(models_root.resolve())
-        self._persons = Persons(self.heads)
+        self._persons = Persons(self.heads, keep_forgotten=settings.keep_series)
         self._keeper: IdentityKeeper | None = None
         self._appearances: AppearanceDescriber | None = None
         self._embedder: Embedder | None = None
@@ -273,6 +273,7 @@ class AuStage:
     def next_segment(self) -> None:
         """Go on with the same persons: what `finish` told is forgotten, medians and online correction stay."""
         self._series = Series(self.heads.count, online=self._settings.live)
+        self._persons.next_segment()
 
     def snapshot(self) -> bytes:
         """All that the next frames and `finish` depend on: any stage with the same settings goes on from it."""

@@ -55,7 +55,7 @@ class CoherentTracker(FaceTracker):
         self._scene.reset()
         self._carrier.forget()
         self._width_px = 0.0  # of the face when it was last accepted
-        self._seen = False  # by a look, and by none since that found nothing: else it may be the wall that is followed
+        self._seen = False  # by a look, and never out of sight since, to looks or to the flow: else it may be the wall
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""

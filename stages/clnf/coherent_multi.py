@@ -31,7 +31,6 @@ class _Place:
     """Room for one face: who follows it, and what is known for the case that it is lost."""
 
     def __init__(self, model: FaceModel) -> None:
-        self._model = model
         self.tracker = FaceTracker(model)
         self.carrier = FaceCarrier()
         self.number = -1  # of the face that is followed; -1: none
@@ -49,6 +48,7 @@ class _Place:
     def free(self) -> None:
         """Follow nothing."""
         self.number = -1
+        self.own_box = np.zeros(4, np.float32)
         self.tracker.reset()
         self.carrier.forget()
 
@@ -62,6 +62,7 @@ class _Place:
     def start(self, gray: Floats, box: Floats) -> TrackResult:
         """The frame at hand, anew at box [x, y, w, h]."""
         failures = self.tracker.failures
+        self.own_box = box.copy()
         result = self.tracker.follow(gray, box)
         if not result.success:
             self.tracker.failures = max(failures, self.tracker.failures)  # a start that fails earns no more time

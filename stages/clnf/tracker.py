@@ -126,6 +126,7 @@ class FaceTracker:
         if found.success:
             self.state = found
             self.failures = -1
+            self._initialised = True
         return TrackResult(self.state, self.state.success)
 
     def _track(self, gray: Floats) -> None:

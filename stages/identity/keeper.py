@@ -33,6 +33,7 @@ _AWAY = 3  # frames for which a face may be lost and still be taken for the same
 _SETTLED_AFTER = 10  # looks that agreed: from then on only every so many frames are looked at
 _LOOK_EVERY = 4
 _ALIKE = 3  # looks in a row that show an older person
+_SURELY, _CHECK_EVERY = 0.5, 8  # what counts for it later, and every how many looks
 _YOUNG = 10  # looks, within which a new person may turn out to be one who was there before
 _TOUCHING = 0.1  # common share of two boxes from which on their appearances are mixed
 _NEAR = 1.0  # of its width: so far a face may move from one frame to the next, or be found again
@@ -77,6 +78,7 @@ class _Track:
     alike: int = -1  # an older person whom it may be, and ...
     alike_looks: int = 0  # ... how many looks said so
     last_look: Floats | None = None  # (d,)
+    there_at: int = 0  # frame in which there was a face, good or not
 
 
 class IdentityKeeper:
@@ -95,6 +97,7 @@ class IdentityKeeper:
         self._persons: dict[int, Person] = {}
         self._tracks: dict[int, _Track] = {}
         self._next = 0
+        self._mistaken: set[int] = set()  # persons, in the frame at hand, who have turned out to be older ones
 
     @property
     def persons(self) -> int:
@@ -125,7 +128,7 @@ class IdentityKeeper:
             self._recognise(index, claims, unknown)
         for face in looked_at:
             self._remember(index, face)
-        self._forget()
+        self._forget(index)
         return [self._number(face.track, box) for face, box in zip(faces, boxes, strict=True)]
 
     def _number(self, number: int, box: Floats | None) -> int:
@@ -171,7 +174,7 @@ class IdentityKeeper:
         if not person.is_known or distance <= _SAME or (track.is_new and track.looks <= _YOUNG):
             track.agreed, track.doubts = track.agreed + 1, 0
             track.on_trial = track.on_trial and track.agreed < _SETTLED_AFTER
-            return not (track.is_new and track.looks <= _YOUNG and self._is_older(track, look))
+            return not self._is_older(track, look)
         nearest = min((self._persons[n].distance(look) for n in self._persons if n != track.person), default=np.inf)
         track.agreed = 0
         like_another = nearest <= _SAME and nearest + _MARGIN < distance
@@ -179,34 +182,37 @@ class IdentityKeeper:
         return track.doubts < (_DOUBTS if like_another else _MANY_DOUBTS)
 
     def _is_older(self, track: _Track, look: Floats) -> bool:
-        """Whether one who seemed to be new has looked like the same older person several times, and so is forgotten."""
-        taken = {other.person for other in self._tracks.values() if other.seen_at >= track.seen_at}
+        """Whether several looks have shown that this is somebody who was there before under a lower number."""
+        is_young = track.is_new and track.looks <= _YOUNG
+        if not is_young and track.looks % _CHECK_EVERY:
+            return False
+        taken = {other.person for other in self._tracks.values() if other.there_at >= track.there_at}
         older = [n for n in self._persons if n < track.person and n not in taken]
         best = min(older, key=lambda n: self._persons[n].distance(look), default=-1)
-        if best < 0 or self._persons[best].distance(look) > _SAME:
+        if best < 0 or self._persons[best].distance(look) > (_SAME if is_young else _SURELY):
+            track.alike_looks = 0
             return False
         track.alike_looks = track.alike_looks + 1 if best == track.alike else 1
         track.alike = best
         if track.alike_looks < _ALIKE:
             return False
-        del self._persons[track.person]
-        self._tracks = {number: one for number, one in self._tracks.items() if one.person != track.person}
+        self._mistaken.add(track.person)
         return True
 
     def _recognise(self, index: int, claims: Mapping[int, _Face], unknown: Sequence[_Face]) -> None:
         """Give these faces the persons that they are most like, or new ones."""
         # A fit that the validator refused does not keep a person from being found elsewhere.
-        free = [n for n in self._persons if n not in claims or not claims[n].accepted]
+        free = [n for n in self._persons if n not in self._mistaken and (n not in claims or not claims[n].accepted)]
         costs = np.array([[self._cost(index, face, number) for number in free] for face in unknown])
         found = assign(costs.reshape(len(unknown), len(free)))
         for row, face in enumerate(unknown):
             is_new = row not in found
-            number = self._new_person() if is_new else free[found[row]]
+            number = self._new_person(index) if is_new else free[found[row]]
             self._tracks[face.track] = _Track(number, face.box, index, is_new=is_new, last_look=face.look)
             if number in claims:
                 # What is fitted where somebody was who has been found elsewhere is nobody, or somebody else.
                 other = claims[number]
-                self._tracks[other.track] = _Track(self._new_person(), other.box, index, is_new=True)
+                self._tracks[other.track] = _Track(self._new_person(index), other.box, index, is_new=True)
 
     def _cost(self, index: int, face: _Face, number: int) -> float:
         person = self._persons[number]
@@ -221,15 +227,16 @@ class IdentityKeeper:
         limit = _SAME if doubted or away > _NEAR else np.inf if gap <= _AWAY else _OTHER
         return distance + _PLACE_WEIGHT * min(away, 2.0) if distance <= limit else np.inf
 
-    def _new_person(self) -> int:
+    def _new_person(self, index: int) -> int:
         number, self._next = self._next, self._next + 1
         self._persons[number] = Person()
+        self._persons[number].seen_at = index
         return number
 
     def _remember(self, index: int, face: _Face) -> None:
         track, look = self._tracks[face.track], face.look
         follows = _follows(track, index, face.box)
-        track.box = face.box
+        track.box, track.there_at = face.box, index
         person = self._persons[track.person]
         if face.accepted:
             track.seen_at = index
@@ -243,15 +250,19 @@ class IdentityKeeper:
         if not person.is_known or (distance > _NOVEL and (distance <= _SAME or young or is_sure)):
             person.learn(look)
 
-    def _forget(self) -> None:
-        """Whoever was not seen for longest, when there are too many; and trackers that are gone."""
-        present = {track.person for track in self._tracks.values()}
-        while len(self._persons) > _PERSONS:
-            gone = min(self._persons, key=lambda n: (n in present, self._persons[n].seen_at, n))
-            del self._persons[gone]
-            self._tracks = {number: track for number, track in self._tracks.items() if track.person != gone}
-        if len(self._tracks) > _PERSONS:
-            del self._tracks[min(self._tracks, key=lambda number: (self._tracks[number].seen_at, number))]
+    def _forget(self, index: int) -> None:
+        """Trackers that are gone, persons who were others, and whoever was not seen for longest if there are too many.
+
+        Nobody who is in the frame at hand.
+        """
+        self._tracks = {n: track for n, track in self._tracks.items() if index - track.there_at <= _RECENT}
+        present = {track.person for track in self._tracks.values() if track.there_at == index}
+        gone = self._mistaken - present
+        others = sorted((n for n in self._persons if n not in present), key=lambda n: (self._persons[n].seen_at, n))
+        gone |= set(others[: max(0, len(self._persons) - _PERSONS)])
+        self._mistaken = set()
+        self._persons = {n: person for n, person in self._persons.items() if n not in gone}
+        self._tracks = {n: track for n, track in self._tracks.items() if track.person not in gone}
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next answers depend on."""
@@ -261,7 +272,7 @@ class IdentityKeeper:
             "numbers": np.array(list(self._persons), np.int64),
             "track_looks": _looks([self._tracks[n] for n in tracks]),
             "track_boxes": np.array([self._tracks[n].box for n in tracks], np.float32).reshape(-1, 4),
-            "tracks": np.array([(n, *_counts(self._tracks[n])) for n in tracks], np.int64).reshape(-1, 10),
+            "tracks": np.array([(n, *_counts(self._tracks[n])) for n in tracks], np.int64).reshape(-1, 11),
         }
         for number, person in self._persons.items():
             own |= {f"{number}/{name}": array for name, array in person.snapshot().items()}
@@ -280,21 +291,21 @@ class IdentityKeeper:
             own = {n.removeprefix(f"{number}/"): a for n, a in arrays.items() if n.startswith(f"{number}/")}
             self._persons[number] = Person()
             self._persons[number].restore(own)
-        rows = field(arrays, "tracks", np.int64, (None, 10))
+        rows = field(arrays, "tracks", np.int64, (None, 11))
         boxes = field(arrays, "track_boxes", np.float32, (len(rows), 4))
         looks_of = field(arrays, "track_looks", np.float32, (len(rows), None))
         for row, box, last_look in zip(rows.tolist(), boxes, looks_of, strict=True):
-            number, person, seen_at, agreed, doubts, looks, on_trial, is_new, alike, alike_looks = row
+            number, person, seen_at, agreed, doubts, looks, on_trial, is_new, alike, alike_looks, there_at = row
             self._tracks[number] = _Track(
                 person, box.copy(), seen_at, agreed, doubts, looks, bool(on_trial), bool(is_new), alike, alike_looks,
-                last_look.copy() if last_look.any() else None,
+                last_look.copy() if last_look.any() else None, there_at,
             )  # fmt: skip
 
 
 def _counts(track: _Track) -> tuple[int, ...]:
     return (
         track.person, track.seen_at, track.agreed, track.doubts, track.looks, track.on_trial, track.is_new,
-        track.alike, track.alike_looks,
+        track.alike, track.alike_looks, track.there_at,
     )  # fmt: skip
 
 

@@ -115,7 +115,10 @@ def identity_of(source: str | Path, settings: StageSettings, models_root: Path) 
         The source, or a model file, cannot be looked at.
     """
     files = [*load_manifest(), *(extra.file for extra in load_ceclm_files() if settings.model == "ceclm")]
-    there = [(file.path, file.sha256, _size(path_of(models_root, file))) for file in files]
+    there: list[tuple[object, ...]] = [(file.path, file.sha256, _size(path_of(models_root, file))) for file in files]
+    if settings.identity_model:
+        found = Path(settings.identity_model).stat()
+        there.append((settings.identity_model, found.st_size, found.st_mtime_ns))
     return Identity(
         version=__version__,
         settings=json.dumps(asdict(settings), sort_keys=True),

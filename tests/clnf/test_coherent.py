@@ -157,6 +157,20 @@ class TestOneFace:
         assert all(ours for ours, _ in results)
         assert sum(theirs for _, theirs in results) == 1
 
+    def test_a_face_that_the_flow_brings_back_after_it_was_given_up_is_followed(self) -> None:
+        run = one()
+        run.next(scene((60, 40)), (60, 40))
+        run.model.refuse = True
+        for _ in range(110):
+            run.next(scene((60, 40)))
+        assert not run.tracker._initialised
+        run.model.refuse = False
+        results = [run.next(scene((60 + 2 * k, 40))) for k in range(30)]
+        good = [k for k, result in enumerate(results) if result.state.success]
+        assert good
+        for k in good:
+            assert float(results[k].state.params_global[4]) == pytest.approx(60 + 2 * k, abs=7)
+
     def test_reset(self) -> None:
         run = one()
         run.next(scene((60, 40)), (60, 40))
@@ -228,6 +242,14 @@ class TestSeveralFaces:
         second.tracker.state.params_global[4:] = first.tracker.state.params_global[4:]  # it has slid over
         found = run.next(scene((10, 40), (180, 40)))
         assert [n for n, _ in found] == [0]
+
+    def test_after_a_reset_nothing_is_left_of_the_stream_before(self) -> None:
+        used, fresh = several(), several()
+        used.next(scene((10, 10), (200, 130)), (10, 10), (200, 130))
+        used.tracker.reset()
+        old, new = used.tracker.snapshot(), fresh.tracker.snapshot()
+        assert old.keys() == new.keys()
+        assert all(np.array_equal(old[name], new[name], equal_nan=True) for name in old)
 
     def test_no_more_than_four(self) -> None:
         run = several()

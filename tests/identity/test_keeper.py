@@ -189,6 +189,36 @@ class TestSeveralFaces:
         stream.skip(100)
         assert stream.next(face(101, 0, 0)) == [70]  # forgotten
 
+    def test_whoever_is_in_the_picture_is_not_forgotten(self, stream: Stream) -> None:
+        """Passers-by whose trackers were there a moment ago, and one more, whose first fit is no good."""
+        for person in range(70):
+            stream.during(3, face(person, 300.0 * person, person))
+        assert stream.next(face(1000, 500, None)) == [70]
+        assert stream.next(face(1000, 500, 99)) == [70]
+
+    def test_two_galleries_of_one_person_become_one(self, stream: Stream) -> None:
+        stream.during(20, face(0, 0, 0))
+        stream.skip(300)
+        assert stream.during(30, face(1, 500, 9)) == [1]
+        # From here on the face is the first person's after all, and what came before is part of its gallery.
+        for step in range(1, 11):
+            assert stream.next(face(1, 500, 9, variation=0.1 * step))[0] == 1
+        numbers = [stream.next(face(1, 500, 0))[0] for _ in range(200)]
+        assert numbers[-1] == 0
+        assert 1 not in stream.keeper._persons or numbers.count(1) < 100
+
+    def test_a_mistaken_person_whom_another_face_claims_stays(self, stream: Stream) -> None:
+        """One face turns out to be an older person while another tracker has the younger one's number."""
+        stream.during(20, face(0, 0, 0))
+        stream.skip(100)
+        stream.next(face(1, 500, 9))
+        stream.keeper._tracks[2] = stream.keeper._tracks[1].__class__(
+            1, np.array([0, 100, 100, 100], np.float32), stream.frame, there_at=stream.frame
+        )
+        for _ in range(12):
+            numbers = stream.next(face(1, 500, 0), face(2, 0, None))
+            assert len(set(numbers)) == 2
+
 
 @st.composite
 def scenes(draw: st.DrawFn) -> list[list[SeenFace]]:
