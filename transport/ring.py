@@ -21,7 +21,7 @@ import fcntl
 import mmap
 import os
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -313,7 +313,9 @@ class FrameRing:
 
     def tally(self, seat: int) -> Tally:
         """The counts of a seat; each count has one writer, so what is read is at most a moment old."""
-        return Tally(*(int(count) for count in self._tallies[seat].item()))
+        counts = Tally(*(int(count) for count in self._tallies[seat].item()))
+        # Whoever counts what became of frames has counted the frames before: read last, there are never too few.
+        return replace(counts, decoded=int(self._tallies["decoded"][seat]))
 
     def count(self, seat: int, **counts: int) -> None:
         """Set counts of a seat, by their names in `Tally`."""

@@ -62,7 +62,7 @@ def test_the_example_is_right_and_has_every_key() -> None:
 def test_every_commented_default_of_the_example_is_the_default() -> None:
     # Put to use they change nothing; left out are those that only show what a key may look like.
     shown = {"state_dir", "models_dir", "socket", "keys_dir", "live_lanes", "file_lanes", "detectors", "jsonl"}
-    shown |= {"targets", "trace_endpoint"}
+    shown |= {"targets", "trace_endpoint", "identity_model"}
     shown |= {"detectors_at", "username", "password_env", "token_env", "camera", "clnf_iterations", "clnf_tolerance_px"}
     text = re.sub(
         r"^# ([a-z_]+) = ",
