@@ -77,8 +77,8 @@ def add_coherence_bounds(group: argparse._ArgumentGroup) -> None:
     """Add `--detect-every` and `--reuse-below`; each is None where it is not given."""
     defaults = StageSettings()
     group.add_argument(
-        "--detect-every", metavar="N", type=positive, help="coherent: frames from one look for further faces to the"
-        f" next, at least; one that is lost is looked for at once (default: {defaults.detect_every})",
+        "--detect-every", metavar="N", type=positive, help="coherent: least frames from one look for faces to the next"
+        f" where nobody was lost lately; with several faces always (default: {defaults.detect_every})",
     )  # fmt: skip
     group.add_argument(
         "--reuse-below", metavar="PERCENT", type=percent, help="coherent: a face no pixel of which has changed by more"

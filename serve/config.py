@@ -108,8 +108,8 @@ class StreamConfig:
         shown_as="coherent for live, openface for file",
     )  # fmt: skip
     detect_every: int = key(
-        _DEFAULTS.detect_every, whole(1, 1_000_000), "frames from one look for further faces to the next, at least;"
-        " one that is lost is looked for at once; with `coherent` only",
+        _DEFAULTS.detect_every, whole(1, 1_000_000), "least frames from one look for faces to the next where"
+        " nobody was lost lately, with several faces always; with `coherent` only",
     )  # fmt: skip
     reuse_below_percent: float = key(
         _DEFAULTS.reuse_below_percent, number("percent", 0.0, 100.0), "a face no pixel of which has changed by more"

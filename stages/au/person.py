@@ -41,6 +41,11 @@ class Person:
         self._correction = OnlineCorrection()
         self.seen_at = 0
 
+    @property
+    def samples(self) -> int:
+        """Descriptors in the median."""
+        return self._median.count
+
     def take(self, features: F64) -> None:
         """The next frame's descriptor (4702,) comes: before anything is predicted from it."""
         if self.predictor.uses_median and self._frames % 2 == 0:

@@ -35,7 +35,7 @@ class Persons:
         self._keep_forgotten = keep_forgotten
         self._spare = [Person(heads)]  # fresh ones; most streams have one person
         self._known: dict[int, Person] = {}
-        self._forgotten: dict[int, F64] = {}
+        self._forgotten: dict[int, tuple[int, F64]] = {}  # samples of the median, its part in the predictions
 
     def reset(self) -> None:
         """Forget all."""
@@ -63,26 +63,36 @@ class Persons:
             longest = min(self._known, key=lambda known: (self._known[known].seen_at, known))
             gone = self._known.pop(longest)
             if self._keep_forgotten:
-                self._forgotten[longest] = gone.predictor.of_median.copy()
+                samples, of_median = self._forgotten.get(longest, (0, gone.predictor.of_median))
+                if gone.samples >= samples:
+                    samples, of_median = gone.samples, gone.predictor.of_median.copy()
+                self._forgotten[longest] = samples, of_median
             gone.reset()
             self._spare.append(gone)
-        self._forgotten.pop(number, None)
         self._known[number] = self._spare.pop() if self._spare else Person(self._heads)
         return self._known[number]
 
     def of_median(self, number: int) -> F64:
-        """(k,) what the person's last known median takes off each head's product."""
+        """(k,) what the person's median of most samples takes off each head's product."""
         person = self._known.get(number)
-        return self._forgotten[number] if person is None else person.predictor.of_median
+        samples, of_median = self._forgotten.get(number, (-1, None))
+        if person is not None and (of_median is None or person.samples >= samples):
+            return person.predictor.of_median
+        assert of_median is not None
+        return of_median
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""
         numbers = np.array(sorted(self._known), np.int64)
         gone = np.array(sorted(self._forgotten), np.int64)
-        medians = np.array([self._forgotten[number] for number in sorted(self._forgotten)]).reshape(
-            len(gone), self._heads.count
-        )
-        own: dict[str, NDArray[Any]] = {"numbers": numbers, "forgotten": gone, "forgotten_medians": medians}
+        known = [self._forgotten[number] for number in sorted(self._forgotten)]
+        medians = np.array([of_median for _, of_median in known]).reshape(len(gone), self._heads.count)
+        own: dict[str, NDArray[Any]] = {
+            "numbers": numbers,
+            "forgotten": gone,
+            "forgotten_samples": np.array([samples for samples, _ in known], np.int64),
+            "forgotten_medians": medians,
+        }
         for number in sorted(self._known):
             own |= {f"{number}/{name}": array for name, array in self._known[number].snapshot().items()}
         return own
@@ -100,7 +110,8 @@ class Persons:
         medians = field(arrays, "forgotten_medians", np.float64, (len(gone), self._heads.count))
         if len(numbers) > KEPT or len(set(numbers)) != len(numbers):
             raise StateError(f"state: expected up to {KEPT} persons, got {numbers}; start from the first frame")
-        self._forgotten = dict(zip(gone, medians.copy(), strict=True))
+        samples = field(arrays, "forgotten_samples", np.int64, (len(gone),)).tolist()
+        self._forgotten = dict(zip(gone, zip(samples, medians.copy(), strict=True), strict=True))
         for number in numbers:
             own = {
                 name.removeprefix(f"{number}/"): array

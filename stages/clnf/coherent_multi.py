@@ -153,9 +153,11 @@ class CoherentMultiTracker:
         followed = [place for place in self._places if not place.is_free and not place.has_failed]
         if len(followed) == FACES:
             return []
-        missing = not followed or any(place.has_failed for place in self._places)
+        if any(place.has_failed for place in self._places):
+            self._demand.lost()
+            self._scene.lost()
         known = [face_box(place.tracker.state) for place in followed]
-        if not self._demand.is_due(lambda: self._scene.change(gray, known), missing=missing):
+        if not self._demand.is_due(lambda: self._scene.change(gray, known), alone=not followed):
             return []
         boxes = [box[:4] for box in detect() if not any(same_face(place.tracker.state, box) for place in followed)]
         self._scene.looked(gray, known)

@@ -98,7 +98,7 @@ class ResultSink:
                 info,
                 settings.camera,
                 encoders=settings.overlay_encoders,
-                labelled=settings.independent,
+                labelled=settings.faces != "widest" or settings.identities,
             )
 
     @property

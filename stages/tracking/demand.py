@@ -15,7 +15,7 @@ __all__ = ["LookDemand", "SearchDemand"]
 
 _EMPTY_AT_MOST = 5  # looks in a row that find no face: it may be hidden for a moment; then looking is no longer urgent
 _REFUSED_AT_MOST = 3  # starts in a row that the validator refuses, until looking is no longer urgent
-_LONGEST = 4  # looks that found nobody new are so many times the usual number of frames apart at most
+_LONGEST, _LONGEST_ALONE = 4, 2  # looks that found nobody new are so many times the usual frames apart at most
 _ANYHOW = 10  # a picture that shows nothing new is looked at after so many times the usual number of frames
 
 
@@ -86,9 +86,10 @@ class LookDemand:
 class SearchDemand:
     """Says in which frames to look for further faces while some are followed, and for those that were just lost.
 
-    Never sooner than `every` frames after the last look. While somebody is missing, then; where the picture has
-    changed, then as well, but looks that found nobody new make the next one wait twice as long, up to four times
-    `every`; where nothing has changed, after ten times `every`.
+    Never sooner than `every` frames after the last look. While a face that was lost is searched for, then, until five
+    looks have not found it. Else where the picture has changed, but looks that found nobody new make the next one wait
+    twice as long, up to four times `every`, or twice where nobody is followed; where nothing has changed, after ten
+    times `every`.
 
     Parameters
     ----------
@@ -103,18 +104,24 @@ class SearchDemand:
         """Forget the stream."""
         self._frames = _ANYHOW * self._every  # since the last look; at the beginning one is due
         self._patience = 1
+        self._searches = 0  # looks that a lost face is still worth
 
     def next_frame(self) -> None:
         """A frame has come."""
         self._frames += 1
 
-    def is_due(self, change: Callable[[], Change], *, missing: bool) -> bool:
-        """Whether to look in this frame; `missing` is whether a face has just been lost, or none is followed."""
+    def lost(self) -> None:
+        """A face that was followed could not be fitted in this frame, or is not followed any more."""
+        self._searches = _EMPTY_AT_MOST
+
+    def is_due(self, change: Callable[[], Change], *, alone: bool) -> bool:
+        """Whether to look in this frame; `alone` is whether nobody is followed."""
         if self._frames < self._every:
             return False
-        if missing and change() >= Change.SOME:
+        if self._searches > 0:
             return True
-        if self._frames < self._patience * self._every:
+        patience = min(self._patience, _LONGEST_ALONE) if alone else self._patience
+        if self._frames < patience * self._every:
             return False
         return self._frames >= _ANYHOW * self._every or change() >= Change.SOME
 
@@ -122,10 +129,11 @@ class SearchDemand:
         """Faces were looked for in this frame; `found`: one that was not followed."""
         self._frames = 0
         self._patience = 1 if found else min(2 * self._patience, _LONGEST)
+        self._searches = 0 if found else max(0, self._searches - 1)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the next frames depend on."""
-        return {"demand": np.array([self._frames, self._patience], np.int64)}
+        return {"demand": np.array([self._frames, self._patience, self._searches], np.int64)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `snapshot`.
@@ -134,4 +142,4 @@ class SearchDemand:
         ------
         StateError
         """
-        self._frames, self._patience = field(arrays, "demand", np.int64, (2,)).tolist()
+        self._frames, self._patience, self._searches = field(arrays, "demand", np.int64, (3,)).tolist()

@@ -47,6 +47,10 @@ class SceneWatch:
         self._seen = _cells(gray)
         self._known = np.array(known, np.float32).reshape(-1, 4)
 
+    def lost(self) -> None:
+        """A face that was followed is not any more: what changes where faces were at the last look counts from now."""
+        self._known = np.zeros((0, 4), np.float32)
+
     def change(self, gray: Floats, known: Sequence[Floats] = (), *, face_px: float = 0.0) -> Change:
         """What has changed since, outside the faces that are or were followed.
 

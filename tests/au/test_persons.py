@@ -110,6 +110,15 @@ def test_only_so_many_are_known_and_the_others_keep_their_last_median(models_dir
     assert few.intensities.tobytes() == many.intensities.tobytes()
 
 
+def test_who_comes_back_for_a_moment_does_not_lose_the_median_of_before(models_dir, clip, fit_of, monkeypatch):
+    monkeypatch.setattr(persons_module, "KEPT", 2)
+    numbers = [0] * 20 + [1, 2, 3] * 3 + [0]
+    frames = [(picture, [(number, points, True)]) for number, (picture, points) in zip(numbers, clip, strict=False)]
+    few = run(AuStage(models_dir, TOGETHER, ScriptedKeeper({})), frames[:-1], fit_of)
+    again = run(AuStage(models_dir, TOGETHER, ScriptedKeeper({})), frames, fit_of)
+    assert np.abs(few.intensities[:18] - again.intensities[:18]).max() < 0.5
+
+
 def test_the_keeper_is_shown_what_there_is_to_see(models_dir, clip, fit_of):
     keeper = ScriptedKeeper({})
     stage = AuStage(models_dir, TOGETHER, keeper)

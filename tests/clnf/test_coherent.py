@@ -220,6 +220,15 @@ class TestSeveralFaces:
         found = run.next(scene((100, 60)), (100, 60))
         assert [(n, r.success) for n, r in found] == [(0, True)]
 
+    def test_a_face_that_was_covered_for_a_moment_is_found_as_soon_as_it_is_there(self) -> None:
+        run = several()
+        for _ in range(70):
+            run.next(scene((60, 40)), (60, 40))  # looked at while it was followed
+        for _ in range(10):
+            run.next(wall())
+        results = [run.next(scene((90, 40)), (90, 40)) for _ in range(6)]
+        assert any(result.success for _, result in results[-1])
+
     def test_one_that_comes_elsewhere_gets_a_new_one_and_the_lost_is_given_up(self) -> None:
         run = several(every=2)
         run.next(scene((10, 10)), (10, 10))

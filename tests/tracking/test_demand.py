@@ -31,11 +31,11 @@ def in_vain(demand: LookDemand) -> LookDemand:
     return demand
 
 
-def first_due(demand: SearchDemand, change: Change, *, missing: bool = False) -> int:
+def first_due(demand: SearchDemand, change: Change, *, alone: bool = False) -> int:
     """Frames until the next look."""
     for frame in range(1, 200):
         demand.next_frame()
-        if demand.is_due(shows(change), missing=missing):
+        if demand.is_due(shows(change), alone=alone):
             return frame
     raise AssertionError("no look in 200 frames")
 
@@ -130,13 +130,24 @@ class TestSearchDemand:
         demand.looked(found=True)
         assert first_due(demand, Change.NONE) == 50
 
-    def test_a_missing_face_is_looked_for_as_soon_as_it_may_be(self) -> None:
+    def test_a_lost_face_is_looked_for_five_times_whatever_the_picture_shows(self) -> None:
         demand = SearchDemand(5)
         for _ in range(4):
             demand.looked(found=False)
-        assert first_due(demand, Change.SOME, missing=True) == 5
-        demand.looked(found=False)
-        assert first_due(demand, Change.NONE, missing=True) == 50  # nobody can have come back into a still picture
+        demand.lost()
+        waits = []
+        for _ in range(6):
+            waits.append(first_due(demand, Change.NONE))
+            demand.looked(found=False)
+        assert waits == [5, 5, 5, 5, 5, 50]
+
+    def test_where_nobody_is_followed_looks_do_not_become_so_rare(self) -> None:
+        demand = SearchDemand(5)
+        waits = []
+        for _ in range(4):
+            waits.append(first_due(demand, Change.SOME, alone=True))
+            demand.looked(found=False)
+        assert waits == [1, 10, 10, 10]  # OpenFace: 8
 
     def test_state(self) -> None:
         demand, other = SearchDemand(5), SearchDemand(5)

@@ -66,6 +66,13 @@ def test_where_a_face_was_at_the_last_look_is_nothing_new_when_it_has_gone() -> 
     assert watch.change(room()) is Change.NONE
 
 
+def test_but_where_it_was_lost_counts() -> None:
+    watch = SceneWatch()
+    watch.looked(with_patch(room(), 100, 90, 60), [np.array([100, 90, 60, 60], np.float32)])
+    watch.lost()
+    assert watch.change(room()) is Change.FACE
+
+
 def test_a_face_that_reaches_out_of_the_picture_hides_nothing_else(watch: SceneWatch) -> None:
     face = np.array([-300, -300, 100, 100], np.float32)
     assert watch.change(with_patch(room(), 200, 100, 60), [face]) is Change.FACE
