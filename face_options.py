@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from auflow.errors import UsageError
-from auflow.option_values import percent, pixels, positive, tolerance
+from auflow.option_values import frames, percent, pixels, positive, tolerance
 from auflow.stages.settings import Faces, Model, StageSettings, Tracking
 
 __all__ = ["add_coherence_bounds", "add_face_options", "coherence_bounds", "face_settings"]
@@ -77,7 +77,7 @@ def add_coherence_bounds(group: argparse._ArgumentGroup) -> None:
     """Add `--detect-every` and `--reuse-below`; each is None where it is not given."""
     defaults = StageSettings()
     group.add_argument(
-        "--detect-every", metavar="N", type=positive, help="coherent: least frames from one look for faces to the next"
+        "--detect-every", metavar="N", type=frames, help="coherent: least frames from one look for faces to the next"
         f" where nobody was lost lately; with several faces always (default: {defaults.detect_every})",
     )  # fmt: skip
     group.add_argument(

@@ -7,7 +7,9 @@ import math
 
 from auflow.errors import UsageError
 
-__all__ = ["address", "percent", "pixels", "positive", "tolerance"]
+__all__ = ["address", "frames", "percent", "pixels", "positive", "tolerance"]
+
+_MOST_FRAMES = 1_000_000
 
 
 def positive(text: str) -> int:
@@ -15,6 +17,14 @@ def positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def frames(text: str) -> int:
+    """A whole number from 1 to a million, as a configuration takes it."""
+    number = positive(text)
+    if number > _MOST_FRAMES:
+        raise argparse.ArgumentTypeError(f"expected {_MOST_FRAMES} frames at most, got {text!r}")
     return number
 
 

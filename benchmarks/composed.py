@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from auflow.benchmarks.mot import Marked
 from auflow.stages.decode import open_source
+from auflow.stages.faces import box_around
 from auflow.stages.records import FaceFit, Frame, SourceInfo
 
 __all__ = ["ACTORS", "SIZE", "Actor", "Cutout", "Scene", "cut_out", "scenes"]
@@ -79,7 +80,7 @@ def cut_out(clip: Path, fit: Callable[[Frame], FaceFit], start: Callable[[Source
         while len(pictures) < _LENGTH and (read := source.read_into(bgr)) is not None:
             fits.append(fit(Frame(*read, bgr)))
             pictures.append(bgr.copy())
-    boxes = np.array([_box(one.landmarks_px) for one in fits if one.success])
+    boxes = np.array([box_around(one.landmarks_px.astype(np.float64)) for one in fits if one.success])
     x, y, width, _ = np.median(boxes, axis=0)
     height = np.median(boxes[:, 3])
     side = _AROUND * width
@@ -132,7 +133,7 @@ def _truth(
     for person, left, top, points in reversed(layers):  # the nearest first
         if points is not None:
             there = points.reshape(2, -1) + np.array([[left], [top]], np.float32)
-            box = _box(there.reshape(-1))
+            box = box_around(there.reshape(-1).astype(np.float64))
             marked.append(Marked(person, box, counts=_visible(box, covered) >= _VISIBLE))
             landmarks[person] = there.reshape(-1)
         _cover(covered, mask > 0.5, left, top)
@@ -191,9 +192,3 @@ def _wall() -> NDArray[np.uint8]:
     coarse = rng.integers(70, 150, (SIZE[0] // 30, SIZE[1] // 30, 3), np.uint8)
     smooth = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int16)
     return (smooth + rng.integers(-6, 7, smooth.shape)).clip(0, 255).astype(np.uint8)
-
-
-def _box(landmarks_px: NDArray[np.float32]) -> NDArray[np.float64]:
-    points = landmarks_px.reshape(2, -1).astype(np.float64)
-    low, high = points.min(axis=1), points.max(axis=1)
-    return np.concatenate((low, high - low))

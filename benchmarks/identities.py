@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from auflow.benchmarks import composed
 from auflow.benchmarks.ids_picture import draw_ids
-from auflow.benchmarks.mot import Marked, MotFigures, Shown, evaluate, overlap
+from auflow.benchmarks.mot import Marked, MotFigures, Shown, evaluate
 from auflow.models import store
 from auflow.stages.au import AuStage
 from auflow.stages.clnf import ClnfStage
 from auflow.stages.decode import open_source
 from auflow.stages.detect import MtcnnDetector
+from auflow.stages.faces import box_around, overlap
 from auflow.stages.identity.keeper import IdentityKeeper, SeenFace
 from auflow.stages.records import AuTable, Frame, SourceInfo
 from auflow.stages.settings import StageSettings, Tracking
@@ -77,16 +78,12 @@ def observe(
 
         frame = Frame(index, index / 30, bgr)
         fits, _ = au.process_faces(frame, clnf.process(frame, detect))
-        seen.faces.append([Shown(fit.face_id, _box(fit.landmarks_px)) for fit in fits if fit.success])
+        seen.faces.append(
+            [Shown(fit.face_id, box_around(fit.landmarks_px.astype(np.float64))) for fit in fits if fit.success]
+        )
         seen.rows += [(index - 1, fit.face_id) for fit in fits]
     seen.table = au.finish()
     return seen
-
-
-def _box(landmarks_px: NDArray[np.float32]) -> NDArray[np.float64]:
-    points = landmarks_px.reshape(2, -1).astype(np.float64)
-    low, high = points.min(axis=1), points.max(axis=1)
-    return np.concatenate((low, high - low))
 
 
 def pictures_of(clip: Path) -> list[NDArray[np.uint8]]:

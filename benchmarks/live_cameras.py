@@ -104,11 +104,7 @@ def measure(
             try:
                 return _watch(folder / "sock", process, given, each)
             finally:
-                process.terminate()
-                try:
-                    process.wait(END_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                end(process)
 
 
 def _toml(folder: Path, url: str, given: argparse.Namespace, http: str, telemetry: str) -> str:
@@ -118,6 +114,15 @@ def _toml(folder: Path, url: str, given: argparse.Namespace, http: str, telemetr
         f'state_dir = "{folder}/state"\ncontrol.socket = "{folder}/sock"\nhttp.address = "{http}"\n'
         f'bus.address = "ipc://{folder}/bus"\n{lanes}[telemetry]\n{telemetry}\n{streams}'
     )
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ask the service to go; kill it where it does not."""
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _watch(

@@ -149,11 +149,7 @@ def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            live_cameras.end(process)
 
 
 def _await_streams(folder: Path, process: subprocess.Popen[bytes]) -> None:

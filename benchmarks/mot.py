@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Marked", "MotFigures", "Shown", "evaluate", "overlap"]
+from auflow.stages.faces import overlap
+
+__all__ = ["Marked", "MotFigures", "Shown", "evaluate"]
 
 Box = NDArray[np.float64]
 _MATCHED_FROM = 0.5  # intersection over union
@@ -54,14 +56,6 @@ class MotFigures:
     def idf1(self) -> float:
         """Faces with the right number, by the mean of those in truth and those found."""
         return 2.0 * self.same / max(1, self.truth + self.found)
-
-
-def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes [x, y, w, h]."""
-    corner = np.maximum(first[:2], second[:2])
-    size = np.minimum(first[:2] + first[2:], second[:2] + second[2:]) - corner
-    both = float(np.prod(np.maximum(size, 0.0)))
-    return both / max(float(np.prod(first[2:]) + np.prod(second[2:])) - both, 1e-9)
 
 
 def evaluate(truth: Sequence[Sequence[Marked]], found: Sequence[Sequence[Shown]]) -> MotFigures:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,12 @@ from auflow.stages.au.offline import clamp, finish_intensities, finish_presences
 from auflow.stages.au.persons import Persons
 from auflow.stages.au.reuse import Reuse
 from auflow.stages.au.series import Series
+from auflow.stages.identity.appearance import AppearanceDescriber
+from auflow.stages.identity.embedding import Embedder, load_embedder
+from auflow.stages.identity.keeper import IdentityKeeper, SeenFace
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES, AuFrame, AuTable, FaceFit, Frame
 from auflow.stages.settings import StageSettings
 from auflow.stages.state import field, pack_state, unpack_state
-
-if TYPE_CHECKING:
-    from auflow.stages.identity.appearance import AppearanceDescriber
-    from auflow.stages.identity.embedding import Embedder
-    from auflow.stages.identity.keeper import IdentityKeeper
 
 __all__ = ["AuStage", "Prepared", "warm_up", "warm_up_own"]
 
@@ -45,7 +43,6 @@ class Prepared:
     """One frame's faces, described; their values are to be predicted."""
 
     fits: tuple[FaceFit, ...]  # numbered by the person
-    tracks: tuple[int, ...]  # numbers of the trackers, which they had before
     described: tuple[Described | None, ...]  # None where there is nothing to predict from
 
 
@@ -90,11 +87,11 @@ class AuStage:
         self._appearances: AppearanceDescriber | None = None
         self._embedder: Embedder | None = None
         if settings.identities and not settings.independent:
-            self._keeper = keeper or _make_keeper()
+            self._keeper = keeper or IdentityKeeper()
             if settings.identity_model:
-                self._embedder = _load_embedder(Path(settings.identity_model))
+                self._embedder = load_embedder(Path(settings.identity_model))
             else:
-                self._appearances = _make_appearances(models_root)
+                self._appearances = AppearanceDescriber(models_root)
         below_percent = settings.reuse_below_percent if settings.coherent else 0.0
         self._reuse = Reuse(below_percent) if below_percent > 0.0 else None
         self._start()
@@ -136,11 +133,10 @@ class AuStage:
         described = tuple(self._describe(frame, fit) for fit in fits)
         if self._reuse is not None:
             self._reuse.only([fit.face_id for fit in fits if fit.accepted])
-        tracks = tuple(fit.face_id for fit in fits)
         if self._keeper is not None:
             numbers = self._recognised(frame, fits, described)
             fits = [dataclasses.replace(fit, face_id=number) for fit, number in zip(fits, numbers, strict=True)]
-        return Prepared(tuple(fits), tracks, described)
+        return Prepared(tuple(fits), described)
 
     def conclude(self, prepared: Prepared) -> tuple[tuple[FaceFit, ...], tuple[AuFrame, ...]]:
         """The second half of `process_faces`."""
@@ -160,8 +156,6 @@ class AuStage:
 
     def _recognised(self, frame: Frame, fits: Sequence[FaceFit], described: Sequence[Described | None]) -> list[int]:
         """The person's number of each face."""
-        from auflow.stages.identity.keeper import SeenFace
-
         assert self._keeper is not None
         seen = [
             SeenFace(fit.face_id, fit.landmarks_px, fit.accepted, self._appearance(frame, fit, one))
@@ -314,25 +308,6 @@ class AuStage:
         static = self._settings.au_static or self._independent
         more = (".identities" if self._keeper is not None else "") + (".reuse" if self._reuse is not None else "")
         return f"au.{self._settings.faces}.{'static' if static else 'dynamic'}{more}"
-
-
-def _make_keeper() -> IdentityKeeper:
-    # Loaded only where somebody wants to know who is who.
-    from auflow.stages.identity.keeper import IdentityKeeper
-
-    return IdentityKeeper()
-
-
-def _load_embedder(path: Path) -> Embedder:
-    from auflow.stages.identity.embedding import load_embedder
-
-    return load_embedder(path)
-
-
-def _make_appearances(models_root: Path) -> AppearanceDescriber:
-    from auflow.stages.identity.appearance import AppearanceDescriber
-
-    return AppearanceDescriber(models_root)
 
 
 def _of(arrays: Mapping[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:

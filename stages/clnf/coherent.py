@@ -9,24 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.face_model import FaceModel
 from auflow.stages.clnf.fitter import FitOutcome
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult, widest
+from auflow.stages.faces import box_around
 from auflow.stages.state import field
 from auflow.stages.tracking.carrier import FaceCarrier
 from auflow.stages.tracking.demand import LookDemand
 from auflow.stages.tracking.scene import SceneWatch
 
-__all__ = ["CoherentTracker", "face_box"]
+__all__ = ["CoherentTracker"]
 
 Floats = NDArray[np.float32]
-
-
-def face_box(state: FaceState) -> Floats:
-    """[x, y, w, h] around the landmarks, as the boxes of detection are."""
-    points = state.landmarks_px.reshape(2, -1)
-    low, high = points.min(axis=1), points.max(axis=1)
-    return np.concatenate((low, high - low))
 
 
 class CoherentTracker(FaceTracker):
@@ -90,7 +84,7 @@ class CoherentTracker(FaceTracker):
         result = self._given_up() if self._initialised and self.state.success else self._sought(gray, detect, first)
         if result.state.success:
             self._demand.followed()
-            box = face_box(result.state)
+            box = box_around(result.state.landmarks_px)
             self._width_px = float(box[2])
             if self._seen:
                 self._carrier.hold(gray, box)

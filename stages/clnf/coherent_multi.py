@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.coherent import face_box
 from auflow.stages.clnf.face_model import FaceModel
 from auflow.stages.clnf.multi import DROPPED_AFTER, FACES, same_face
 from auflow.stages.clnf.snapshot import gathered, part_of
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
+from auflow.stages.faces import box_around, distance, overlap
 from auflow.stages.state import field
 from auflow.stages.tracking.carrier import FaceCarrier
 from auflow.stages.tracking.demand import SearchDemand
@@ -70,7 +70,7 @@ class _Place:
 
     def _held(self, gray: Floats, result: TrackResult) -> TrackResult:
         if result.success:
-            self.carrier.hold(gray, face_box(result.state))
+            self.carrier.hold(gray, box_around(result.state.landmarks_px))
         return result
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
@@ -156,7 +156,7 @@ class CoherentMultiTracker:
         if any(place.has_failed for place in self._places):
             self._demand.lost()
             self._scene.lost()
-        known = [face_box(place.tracker.state) for place in followed]
+        known = [box_around(place.tracker.state.landmarks_px) for place in followed]
         if not self._demand.is_due(lambda: self._scene.change(gray, known), alone=not followed):
             return []
         boxes = [box[:4] for box in detect() if not any(same_face(place.tracker.state, box) for place in followed)]
@@ -166,10 +166,10 @@ class CoherentMultiTracker:
 
     def _place_for(self, box: Floats) -> _Place | None:
         """That of the face that was lost nearest to the box, a free one, or none."""
-        lost = sorted((p for p in self._places if p.has_failed), key=lambda p: _distance(p.own_box, box))
-        if lost and _distance(lost[0].own_box, box) <= _NEAR:
+        lost = sorted((p for p in self._places if p.has_failed), key=lambda p: distance(p.own_box, box))
+        if lost and distance(lost[0].own_box, box) <= _NEAR:
             return lost[0]
-        if lost and _distance(lost[0].own_box, box) <= _MAY_BE:
+        if lost and distance(lost[0].own_box, box) <= _MAY_BE:
             lost[0].free()  # it is hardly there any more, and may well be this one
         place = next((place for place in self._places if place.is_free), None)
         if place is not None:
@@ -179,14 +179,14 @@ class CoherentMultiTracker:
     def _free_doubled(self) -> None:
         """Trackers that have come upon a face that another one follows follow nothing from now on."""
         followed = [place for place in self._places if not place.is_free]
-        boxes = [face_box(place.tracker.state) for place in followed]
+        boxes = [box_around(place.tracker.state.landmarks_px) for place in followed]
         gone: set[int] = set()
         for place, box in zip(followed, boxes, strict=True):
 
             def was_here(other: _Place, box: Floats = box) -> tuple[float, int]:
-                return _overlap(other.own_box, box), -other.number
+                return overlap(other.own_box, box), -other.number
 
-            there = [other for other, its in zip(followed, boxes, strict=True) if _overlap(its, box) > _DOUBLED_ABOVE]
+            there = [other for other, its in zip(followed, boxes, strict=True) if overlap(its, box) > _DOUBLED_ABOVE]
             if len(there) > 1 and max(there, key=was_here) is not place:
                 gone.add(place.number)
             elif len(there) == 1 and not place.has_failed:
@@ -194,17 +194,3 @@ class CoherentMultiTracker:
         for place in followed:
             if place.number in gone:
                 place.free()
-
-
-def _distance(first: Floats, second: Floats) -> float:
-    """Between the centres of two boxes [x, y, w, h], in widths of the wider."""
-    between = first[:2] + first[2:] / 2 - second[:2] - second[2:] / 2
-    return float(np.hypot(*between) / max(first[2], second[2], 1e-6))
-
-
-def _overlap(first: Floats, second: Floats) -> float:
-    """The area that two boxes [x, y, w, h] have in common, as a share of both together."""
-    corner = np.maximum(first[:2], second[:2])
-    size = np.minimum(first[:2] + first[2:], second[:2] + second[2:]) - corner
-    both = float(np.prod(np.maximum(size, 0.0)))
-    return both / max(float(np.prod(first[2:]) + np.prod(second[2:])) - both, 1e-6)

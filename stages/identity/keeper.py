@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.stages.faces import box_around, overlap
+from auflow.stages.faces import distance as distance_of_boxes
 from auflow.stages.identity.appearance import distances
 from auflow.stages.identity.assignment import assign
 from auflow.stages.identity.gallery import Person
@@ -146,7 +148,7 @@ class IdentityKeeper:
         if face.appearance is None or not face.accepted or box is None:
             return None
         track = self._tracks.get(face.track)
-        if any(other is not None and other is not box and _overlap(other, box) > _TOUCHING for other in boxes):
+        if any(other is not None and other is not box and overlap(other, box) > _TOUCHING for other in boxes):
             if track is not None:
                 track.on_trial, track.agreed = True, 0
             return None
@@ -217,7 +219,7 @@ class IdentityKeeper:
     def _cost(self, index: int, face: _Face, number: int) -> float:
         person = self._persons[number]
         gap = index - person.seen_at
-        away = _distance(person.box, face.box) if gap <= _RECENT else np.inf
+        away = distance_of_boxes(person.box, face.box) if gap <= _RECENT else np.inf
         if face.look is None or not person.is_known:
             # By the place alone, and after all that can be told by their looks.
             return _OTHER + _PLACE_WEIGHT * away if away <= _NEAR else np.inf
@@ -326,27 +328,9 @@ def _is_abrupt(track: _Track, look: Floats | None) -> bool:
 
 def _follows(track: _Track, index: int, box: Floats) -> bool:
     """Whether the face may have moved from where its tracker had it last."""
-    return index - track.seen_at <= _RECENT and _distance(track.box, box) <= _NEAR
+    return index - track.seen_at <= _RECENT and distance_of_boxes(track.box, box) <= _NEAR
 
 
 def _box(landmarks_px: Floats) -> Floats | None:
     """[x, y, w, h] around the landmarks; None of a face that was never found."""
-    if not landmarks_px.any():
-        return None
-    points = landmarks_px.reshape(2, -1)
-    low, high = points.min(axis=1), points.max(axis=1)
-    return np.concatenate((low, high - low))
-
-
-def _distance(first: Floats, second: Floats) -> float:
-    """Between the centres of two boxes, in widths of the wider."""
-    between = first[:2] + first[2:] / 2 - second[:2] - second[2:] / 2
-    return float(np.hypot(*between) / max(first[2], second[2], 1e-6))
-
-
-def _overlap(first: Floats, second: Floats) -> float:
-    """The area that two boxes have in common, as a share of both together."""
-    corner = np.maximum(first[:2], second[:2])
-    size = np.minimum(first[:2] + first[2:], second[:2] + second[2:]) - corner
-    both = float(np.prod(np.maximum(size, 0.0)))
-    return both / max(float(np.prod(first[2:]) + np.prod(second[2:])) - both, 1e-6)
+    return box_around(landmarks_px) if landmarks_px.any() else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auflow.benchmarks.mot import Marked, Shown, evaluate, overlap
+from auflow.benchmarks.mot import Marked, Shown, evaluate
+from auflow.stages.faces import overlap
 
 
 def at(x: float) -> np.ndarray:

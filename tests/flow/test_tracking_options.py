@@ -74,6 +74,7 @@ def test_options_that_do_not_go_together_say_what_to_do(words: list[str], messag
     [
         (["--detect-every", "0"], "expected a whole number from 1, got '0'"),
         (["--detect-every", "2.5"], "expected a whole number from 1, got '2.5'"),
+        (["--detect-every", "1000001"], "expected 1000000 frames at most, got '1000001'"),
         (["--reuse-below", "-1"], "expected a percentage from 0 to 100, got '-1'"),
         (["--reuse-below", "100.5"], "expected a percentage from 0 to 100, got '100.5'"),
         (["--reuse-below", "nan"], "expected a percentage from 0 to 100, got 'nan'"),
