@@ -35,8 +35,8 @@ _AU_VALUES = {
 }
 _FACE_NUMBERS = {
     "person": "the number is a person's, who keeps it through crossings and after an absence",
-    "tracker": "the number is that of the place in OpenFace's tracking, which may pass to another person when the first"
-    " is lost",
+    "tracker": "the number is that of the tracker which follows the face: with OpenFace's tracking its place, which may"
+    " pass to another person when the first is lost, with coherent tracking of several faces never given again",
     "picture": "faces are numbered in each picture anew",
 }
 
