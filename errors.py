@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["AuflowError", "InputError", "ModelError", "OutputError", "ShapeError", "StageError", "UsageError"]
+__all__ = [
+    "AuflowError",
+    "BackendError",
+    "InputError",
+    "ModelError",
+    "OutputError",
+    "ShapeError",
+    "StageError",
+    "UsageError",
+]
 
 
 class AuflowError(Exception):
@@ -41,6 +50,12 @@ class StageError(AuflowError):
     """A stage process failed or died."""
 
     exit_code = 5
+
+
+class BackendError(AuflowError):
+    """A compute backend that was asked for and is not to be had here, or cannot do the work."""
+
+    exit_code = 2
 
 
 class ShapeError(AuflowError, ValueError):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from auflow.backends.names import REFERENCE, BackendName
+
 __all__ = [
     "COLUMN_CHOICES",
     "FORMATS",
+    "CenPrecision",
     "Columns",
     "Faces",
     "Format",
@@ -21,6 +24,7 @@ Precision = Literal["openface", "full"]
 Model = Literal["clnf", "ceclm"]
 Faces = Literal["widest", "all", "pictures"]
 Tracking = Literal["openface", "coherent"]
+CenPrecision = Literal["float32", "int8"]
 Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
 Format = Literal["csv", "parquet", "jsonl"]
 COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")
@@ -39,6 +43,11 @@ class StageSettings:
     identities: bool = False  # number faces by the person and keep each person's medians; else by OpenFace's logic
     identity_model: str = ""  # path of an ONNX network that tells persons apart; "": by our own descriptor
     wild: bool = False  # search wider and longer for a face
+    detect_backend: BackendName = REFERENCE["detect"]  # what computes MTCNN's networks ...
+    detect_batch: int = 0  # RNet's patches to a call; 0: what suits the backend
+    clnf_backend: BackendName = REFERENCE["clnf"]  # ... the response maps ...
+    au_backend: BackendName = REFERENCE["au"]  # ... and the AU heads
+    cen_precision: CenPrecision = "float32"  # of the dense layers of CE-CLM's experts on the CPU
     clnf_iterations: int | None = None  # limit of an optimisation, from 1; None is the C++ program's: 5, with wild 10
     clnf_tolerance_px: float | None = None  # converged when all landmarks together moved less; None: its 0.01 px
     camera: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels; None is a guess by the size

@@ -1,4 +1,4 @@
-"""MTCNN face detection: three networks in ONNX Runtime, each judging what the one before let through."""
+"""MTCNN face detection: three networks, each judging what the one before let through."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from auflow.backends.base import GraphBackend, Network
+from auflow.backends.ort import OrtBackend
 from auflow.errors import ShapeError
 from auflow.models.mtcnn import FOLDER, LAYOUTS, read_network
-from auflow.models.mtcnn_onnx import INPUT, OUTPUT, build_batch_graph, build_map_graph
+from auflow.models.onnx.mtcnn import SIDES_PX, build_graph
 from auflow.models.store import originals
 from auflow.stages.detect import boxes as geometry
 
@@ -20,21 +21,22 @@ __all__ = ["MtcnnDetector"]
 THRESHOLDS = (0.6, 0.7, 0.7)
 OVERLAP_IN_LEVEL = 0.5
 OVERLAP = 0.7
-RNET_SIDE_PX = 24
-ONET_SIDE_PX = 48
-# Patches to a call. They bound the memory that a frame full of false proposals may take; larger calls are no faster,
-# and ONet's fall out of the cache.
-RNET_BATCH = 16
-ONET_BATCH = 4
+# Calls of the networks are cut to the backend's batch: that bounds the memory that a frame full of false proposals may
+# take. ONet's patches have four times the pixels of RNet's.
+ONET_SHARE = 4
 
 
 class MtcnnDetector:
-    """OpenFace 2.2's face detector, on the CPU with one thread.
+    """OpenFace 2.2's face detector.
 
     Parameters
     ----------
     models_root : Path
         Root of the model store.
+    backend : GraphBackend
+        What computes the networks; None is ONNX Runtime on the CPU with one thread.
+    batch : int
+        RNet's patches to a call; 0 is the backend's choice.
 
     Raises
     ------
@@ -47,12 +49,15 @@ class MtcnnDetector:
     IEEE Signal Processing Letters 2016.
     """
 
-    def __init__(self, models_root: Path) -> None:
+    def __init__(self, models_root: Path, backend: GraphBackend | None = None, *, batch: int = 0) -> None:
+        backend = backend or OrtBackend("ort-cpu")
         folder = originals(models_root) / FOLDER
-        layers = {name: read_network(folder / f"{name}.dat", layout) for name, layout in LAYOUTS.items()}
-        self._pnet = _session(build_map_graph(layers["PNet"], "PNet"))
-        self._rnet = _session(build_batch_graph(layers["RNet"], "RNet", RNET_SIDE_PX))
-        self._onet = _session(build_batch_graph(layers["ONet"], "ONet", ONET_SIDE_PX))
+        self._pnet, self._rnet, self._onet = (
+            backend.load(build_graph(read_network(folder / f"{name}.dat", layout), name))
+            for name, layout in LAYOUTS.items()
+        )
+        batch = batch or backend.batch
+        self.batches = {"rnet": batch, "onet": max(1, batch // ONET_SHARE)}
 
     def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Faces of at least about 60 px.
@@ -96,11 +101,11 @@ class MtcnnDetector:
             image = bgr.astype(np.float32)
             squares.append(choose(*self.propose(image)))
             # Cut while the picture is in the cache: afterwards, of several, no one is any more.
-            patches.append(geometry.normalised_patches(image, squares[-1], RNET_SIDE_PX))
+            patches.append(geometry.normalised_patches(image, squares[-1], SIDES_PX["RNet"]))
         candidates = [refine(*each) for each in zip(squares, self.rnet(patches), strict=True)]
         views: Sequence[NDArray[np.float32] | NDArray[np.uint8]] = [image] if len(pictures) == 1 else pictures
         patches = [
-            geometry.normalised_patches(view, boxes[:, :4], ONET_SIDE_PX)
+            geometry.normalised_patches(view, boxes[:, :4], SIDES_PX["ONet"])
             for view, boxes in zip(views, candidates, strict=True)
         ]
         return [geometry.fit_to_landmarks(judge(*each)) for each in zip(candidates, self.onet(patches), strict=True)]
@@ -116,18 +121,18 @@ class MtcnnDetector:
             rows, columns = geometry.level_size_px(height, width, scale)
             level = np.empty((1, 3, rows, columns), np.float32)
             geometry.resize_to_planes(image, level[0])
-            boxes, corrections = geometry.decode_cells(_run(self._pnet, level)[0], scale, THRESHOLDS[0])
+            boxes, corrections = geometry.decode_cells(self._pnet.run(level)[0][0], scale, THRESHOLDS[0])
             kept = geometry.suppress(boxes, OVERLAP_IN_LEVEL)
             found.append((boxes[kept], corrections[kept]))
         return np.concatenate([boxes for boxes, _ in found]), np.concatenate([fixes for _, fixes in found])
 
     def rnet(self, patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Raw (n, 6) of RNet for the (n, 3, 24, 24) patches of each picture."""
-        return _together(self._rnet, patches, RNET_BATCH, outputs=6)
+        return _together(self._rnet, patches, self.batches["rnet"], outputs=6)
 
     def onet(self, patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Raw (n, 16) of ONet for the (n, 3, 48, 48) patches of each picture."""
-        return _together(self._onet, patches, ONET_BATCH, outputs=16)
+        return _together(self._onet, patches, self.batches["onet"], outputs=16)
 
 
 def choose(proposals: NDArray[np.float32], corrections: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -163,28 +168,11 @@ def _check(bgr: NDArray[np.uint8]) -> None:
 
 
 def _together(
-    session: ort.InferenceSession, patches: Sequence[NDArray[np.float32]], batch: int, *, outputs: int
+    network: Network, patches: Sequence[NDArray[np.float32]], batch: int, *, outputs: int
 ) -> list[NDArray[np.float32]]:
     """Raw (n, outputs) of a patch network for the patches of each picture; the calls go over all of them."""
     everything = patches[0] if len(patches) == 1 else np.concatenate(patches) if patches else np.empty(0, np.float32)
-    chunks = [_run(session, everything[start : start + batch]) for start in range(0, len(everything), batch)]
+    chunks = [network.run(everything[start : start + batch])[0].copy() for start in range(0, len(everything), batch)]
     found = np.concatenate([np.empty((0, outputs), np.float32), *chunks])
     ends = np.cumsum([len(of_one) for of_one in patches])
     return [found[end - len(of_one) : end] for of_one, end in zip(patches, ends, strict=True)]
-
-
-def _session(model: bytes) -> ort.InferenceSession:
-    """One thread, and none that spins: two were three times slower, and a spinning one burns a core at 30 Hz."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # it plans memory for each shape; here the shapes keep changing
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    outputs: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
-    return outputs

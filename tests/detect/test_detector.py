@@ -74,7 +74,7 @@ def test_every_network_finds_the_boxes_of_the_cpp_program(
         np.testing.assert_array_equal(proposals[:, :4], pnet[:, :4])
         np.testing.assert_allclose(proposals[:, 4], pnet[:, 4], atol=5e-5)
         squares = module.choose(proposals, corrections)
-        (outputs,) = detector.rnet([boxes.normalised_patches(image, squares, module.RNET_SIDE_PX)])
+        (outputs,) = detector.rnet([boxes.normalised_patches(image, squares, 24)])
         candidates = module.refine(squares, outputs)
         np.testing.assert_array_equal(candidates[:, :4], rnet[:, :4])
         np.testing.assert_allclose(candidates[:, 4], rnet[:, 4], atol=5e-5)
@@ -101,15 +101,13 @@ def test_the_demo_clip_has_a_face_where_its_landmarks_are(
 
 
 def test_a_read_only_frame_and_small_batches_give_the_same(
-    detector: MtcnnDetector, demo_frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    detector: MtcnnDetector, demo_frame: np.ndarray, models_dir: Path
 ) -> None:
     expected = detector.detect(demo_frame)
     frozen = demo_frame.copy()
     frozen.flags.writeable = False
     np.testing.assert_array_equal(detector.detect(frozen), expected)
-    for name, size in (("RNET_BATCH", 3), ("ONET_BATCH", 1)):
-        monkeypatch.setattr(module, name, size)
-        np.testing.assert_array_equal(detector.detect(demo_frame), expected)
+    np.testing.assert_array_equal(MtcnnDetector(models_dir, batch=3).detect(demo_frame), expected)
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +156,11 @@ def test_a_patch_gives_the_same_in_calls_of_any_size(
 ) -> None:
     patches = np.random.default_rng(5).normal(0, 0.5, (33, 3, side_px, side_px)).astype(np.float32)
     run = getattr(detector, network)
-    monkeypatch.setattr(module, f"{network.upper()}_BATCH", 1)
+    monkeypatch.setitem(detector.batches, network, 1)
     (alone,) = run([patches])
     assert len(np.unique(alone, axis=0)) == 33
     for size in range(2, 34):
-        monkeypatch.setattr(module, f"{network.upper()}_BATCH", size)
+        monkeypatch.setitem(detector.batches, network, size)
         (together,) = run([patches])
         assert together.tobytes() == alone.tobytes(), size
 

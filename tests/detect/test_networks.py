@@ -13,7 +13,8 @@ import pytest
 
 from auflow.errors import ModelError
 from auflow.models.mtcnn import LAYOUTS, Convolution, Dense, Layer, MaxPool, PRelu, read_network
-from auflow.models.mtcnn_onnx import IR_VERSION, OPSET, build_batch_graph, build_map_graph
+from auflow.models.onnx.graph import IR_VERSION, OPSET, OnnxModel
+from auflow.models.onnx.mtcnn import build_batch_graph, build_map_graph
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 SIDES = {"RNet": 24, "ONet": 48}
@@ -62,8 +63,8 @@ def encode(layers: tuple[Layer, ...]) -> bytes:
     return out
 
 
-def run(model: bytes, images: np.ndarray) -> np.ndarray:
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"images": images})[0]
+def run(model: OnnxModel, images: np.ndarray) -> np.ndarray:
+    return ort.InferenceSession(model.data, providers=["CPUExecutionProvider"]).run(None, {"images": images})[0]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -127,7 +128,7 @@ def test_patch_graphs_agree_with_plain_numpy(name: str) -> None:
 
 
 def test_graphs_are_valid_and_of_the_declared_versions() -> None:
-    model = onnx.load_from_string(build_map_graph(random_layers("PNet"), "PNet"))
+    model = onnx.load_from_string(build_map_graph(random_layers("PNet"), "PNet").data)
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version == IR_VERSION == 10
     assert model.opset_import[0].version == OPSET == 17

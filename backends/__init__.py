@@ -1,0 +1,1 @@
+"""What computes the stages' graphs, and what of it this machine has. Knows arrays and graphs, and no stage."""

@@ -1,0 +1,103 @@
+"""ONNX graphs in the making, and finished ones: what any backend that computes graphs can load."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from auflow.models.onnx import writer
+from auflow.models.onnx.writer import Attribute, Dtype
+
+__all__ = ["IR_VERSION", "OPSET", "Graph", "OnnxModel", "Value"]
+
+OPSET = 17
+IR_VERSION = 10  # newer ones are refused by current ONNX Runtime releases
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An input or output of a graph."""
+
+    name: str
+    shape: tuple[int | str, ...]  # a side that may vary has a name; the same name is the same size
+    dtype: Dtype = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """A graph with its weights."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[bytes, ...] = field(repr=False)
+    constants: tuple[bytes, ...] = field(repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def data(self) -> bytes:
+        """The serialised ModelProto: the content of an .onnx file."""
+        values = tuple(
+            [writer.value_info(v.name, v.shape, v.dtype) for v in side] for side in (self.inputs, self.outputs)
+        )
+        return writer.model(
+            self.name, self.nodes, self.constants, (values[0], values[1]),
+            ir_version=IR_VERSION, opset=OPSET, metadata=self.metadata,
+        )  # fmt: skip
+
+    @property
+    def sha256(self) -> str:
+        """Of the graph and its weights, whatever the metadata say."""
+        return hashlib.sha256(replace(self, metadata={}).data).hexdigest()
+
+    def told(self, **metadata: str) -> OnnxModel:
+        """The same with more metadata."""
+        return replace(self, metadata={**self.metadata, **metadata})
+
+
+class Graph:
+    """A graph in the making: each method adds to it and returns the name of what it added."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._inputs: list[Value] = []
+        self._outputs: list[Value] = []
+        self._nodes: list[tuple[str, Sequence[str], list[str], Mapping[str, Attribute]]] = []
+        self._constants: list[bytes] = []
+
+    def input(self, name: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> str:
+        """An input of the graph."""
+        self._inputs.append(Value(name, tuple(shape), dtype))
+        return name
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """Weights, or numbers that an operator takes."""
+        name = f"c{len(self._constants)}"
+        self._constants.append(writer.tensor(name, array))
+        return name
+
+    def node(self, operator: str, inputs: Sequence[str], **attributes: Attribute) -> str:
+        """An operator of one output."""
+        return self.nodes(operator, inputs, 1, **attributes)[0]
+
+    def nodes(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Attribute) -> list[str]:
+        """An operator of several outputs."""
+        names = [f"t{len(self._nodes)}_{k}" for k in range(outputs)]
+        self._nodes.append((operator, inputs, names, attributes))
+        return list(names)
+
+    def output(self, name: str, of: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> None:
+        """Make `of`, which a node has given, an output of the graph; nothing else may be done with it afterwards."""
+        for operator, inputs, outputs, _ in self._nodes:
+            assert of not in inputs, f"{operator} takes {of}, which is to be an output"
+            outputs[:] = [name if each == of else each for each in outputs]
+        self._outputs.append(Value(name, tuple(shape), dtype))
+
+    def build(self, **metadata: str) -> OnnxModel:
+        """The finished graph."""
+        nodes = tuple(writer.node(*each) for each in self._nodes)
+        return OnnxModel(self.name, tuple(self._inputs), tuple(self._outputs), nodes, tuple(self._constants), metadata)
