@@ -74,10 +74,12 @@ def load_stages(models_root: Path, settings: StageSettings) -> Stages:
     from auflow.flow.stagekit import ensure_kernels
     from auflow.stages.au import AuStage
     from auflow.stages.clnf import ClnfStage
-    from auflow.stages.detect import MtcnnDetector
+    from auflow.stages.detect import load_detector
 
     ensure_kernels(models_root, settings)
-    return Stages(MtcnnDetector(models_root), ClnfStage(models_root, settings), AuStage(models_root, settings))
+    return Stages(
+        load_detector(models_root, settings), ClnfStage(models_root, settings), AuStage(models_root, settings)
+    )
 
 
 def run(

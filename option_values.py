@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import TYPE_CHECKING
 
 from auflow.errors import UsageError
 
-__all__ = ["address", "frames", "percent", "pixels", "positive", "tolerance"]
+if TYPE_CHECKING:
+    from auflow.backends.choice import Asked
+
+__all__ = ["address", "backends", "frames", "percent", "pixels", "positive", "tolerance"]
 
 _MOST_FRAMES = 1_000_000
 
@@ -50,6 +54,16 @@ def percent(text: str) -> float:
     if not 0 <= number <= 100:
         raise argparse.ArgumentTypeError(f"expected a percentage from 0 to 100, got {text!r}")
     return number
+
+
+def backends(text: str) -> Asked:
+    """[STAGE=]NAME[,STAGE=NAME...]: what computes the stages."""
+    from auflow.backends.choice import read_asked
+
+    try:
+        return read_asked(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def address(text: str) -> tuple[str, int]:

@@ -6,19 +6,20 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
+from auflow.backends.names import BACKENDS
 from auflow.errors import OutputError, UsageError
 from auflow.face_options import add_face_options, face_settings
 from auflow.flow.nursery import Nursery
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.openface_options import add_openface_options
-from auflow.option_values import address, positive
+from auflow.option_values import address, backends, positive
 from auflow.stages.settings import COLUMN_CHOICES, FORMATS, Columns, Format, Precision, StageSettings
 from auflow.stages.sink.encoders import ASKED, ENCODERS
 from auflow.stages.sink.formats import require_formats
@@ -136,6 +137,11 @@ def _add_how(run: argparse.ArgumentParser) -> None:
     how.add_argument("--inline", action="store_true", help="one process instead of one per stage: same CSV")
     how.add_argument("--jobs", metavar="N", type=positive, help="inputs worked on at the same time (default: by CPUs)")
     how.add_argument(
+        "--backend", metavar="[STAGE=]NAME[,...]", type=backends, default={}, help="what computes detect, clnf and au:"
+        " auto (default: what `auflow tune` found best here, else OpenFace's numbers on the CPU) or"
+        f" {', '.join(BACKENDS)}; `auflow doctor` tells which this machine has",
+    )  # fmt: skip
+    how.add_argument(
         "--resume", action="store_true", help="go on after a crash: inputs that are finished are left alone, one that"
         " was interrupted goes on from its last checkpoint",
     )  # fmt: skip
@@ -174,11 +180,12 @@ def _run(parsed: argparse.Namespace) -> int:
         from auflow.report import describe, exit_code, make_reporter
 
         options, notes = _with_encoder(parsed, _checked_options(parsed, began_s))
+        options, said = _with_backends(parsed, options)
         reporter = make_reporter(quiet=options.quiet, words=partial(describe, coherent=options.settings.coherent))
         stack.callback(reporter.close)
         if warning:
             reporter.warning(warning)
-        for note in notes:
+        for note in (*notes, *said):
             reporter.note(note)
         if options.resume:
             options = _without_finished(options, reporter)
@@ -259,6 +266,15 @@ def _with_encoder(parsed: argparse.Namespace, options: RunOptions) -> tuple[RunO
     choice = choose_encoders(parsed.overlay_encoder or "auto")
     settings = replace(options.settings, overlay_encoders=choice.encoders)
     return replace(options, settings=settings), [choice.note]
+
+
+def _with_backends(parsed: argparse.Namespace, options: RunOptions) -> tuple[RunOptions, Sequence[str]]:
+    """The options with the backend of each stage, and what is to be told of them."""
+    from auflow.backends.choice import choose
+
+    choice = choose(parsed.backend, {})
+    chosen = {f"{stage}_backend": name for stage, name in choice.backends.items()}
+    return replace(options, settings=replace(options.settings, **chosen)), choice.notes
 
 
 def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:

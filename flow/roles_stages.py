@@ -295,7 +295,7 @@ class DetectRole(WorkerRole):
     def setup(self) -> None:
         """Load the networks."""
         self.shell.probe.expect(Role.DETECT)
-        self._detector = self.kit.make_detector(self.shell.config.models)
+        self._detector = self.kit.make_detector(self.shell.config.models, self.shell.config.settings)
 
     def step(self) -> None:
         """Answer the requests that are there."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auflow import kernel_cache
+from auflow.backends.names import REFERENCE, StageName
 from auflow.flow.compilation import compile_kernels
 from auflow.flow.job import StreamJob
 from auflow.stages.records import AuFrame, FaceFit, Frame, SourceInfo
@@ -65,7 +66,9 @@ def preload(role: str, models_root: Path, settings: StageSettings) -> None:
     # What Numba puts off until the first kernel is called: its typing rules and its implementations.
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
-    if kernel_cache.kernels_are_whole(settings.model):
+    # A GPU does not survive a fork: what another backend computes is made by each worker.
+    chosen = {"clnf": settings.clnf_backend, "au": settings.au_backend}[role]
+    if kernel_cache.kernels_are_whole(settings.model) and chosen == REFERENCE[cast(StageName, role)]:
         make = {"clnf": make_clnf, "au": make_au}[role]
         _made[role] = make(models_root, settings)
 
@@ -91,11 +94,11 @@ def open_source(path: Path, *, stopped: Callable[[], bool] | None = None) -> Sou
     return open_real_source(path, stopped=stopped)
 
 
-def make_detector(models_root: Path) -> MtcnnDetector:
+def make_detector(models_root: Path, settings: StageSettings) -> MtcnnDetector:
     """The face detector."""
-    from auflow.stages.detect import MtcnnDetector
+    from auflow.stages.detect import load_detector
 
-    return MtcnnDetector(models_root)
+    return load_detector(models_root, settings)
 
 
 def make_clnf(models_root: Path, settings: StageSettings) -> ClnfStage:

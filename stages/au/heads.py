@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.backends.base import GraphBackend
+from auflow.backends.load import load_backend
+from auflow.backends.names import REFERENCE, BackendName
 from auflow.errors import ModelError
 from auflow.models.au_heads import AuHeads, load_au_heads
+from auflow.models.onnx.heads import build_heads_graph
 from auflow.stages.au.features import FaceDescriber
 from auflow.stages.records import AU_INTENSITIES, AU_PRESENCES
 
@@ -19,9 +23,12 @@ F64 = NDArray[np.float64]
 
 
 class Heads:
-    """All heads, the same for every stream. Those that know a median come first."""
+    """All heads, the same for every stream. Those that know a median come first.
 
-    def __init__(self, heads: AuHeads) -> None:
+    `backend` computes their products, in float32; None is NumPy, in float64.
+    """
+
+    def __init__(self, heads: AuHeads, backend: GraphBackend | None = None) -> None:
         sets = heads.intensities, heads.presences
         dynamic = np.concatenate([heads.dynamic for heads in sets])
         order = np.argsort(~dynamic, kind="stable")
@@ -31,6 +38,8 @@ class Heads:
         self.intensities, self.presences = np.split(np.argsort(order), [len(heads.intensities.names)])
         self.positive, self.negative = heads.presences.positive, heads.presences.negative
         self.cutoffs = heads.intensities.cutoffs  # (17,)
+        self._network = None if backend is None else backend.load(build_heads_graph(heads, "au_heads"))
+        self._order = order
 
     @property
     def count(self) -> int:
@@ -39,11 +48,17 @@ class Heads:
 
     def products(self, features: F64) -> F64:
         """The part of the predictions that does not depend on the median: (k,) of (4702,)."""
+        if self._network is not None:
+            return self.products_of(features[None])[0]
         products: F64 = self.weights @ features
         return products + self.offsets
 
     def products_of(self, features: F64) -> F64:
         """The products of several faces in one call: (n, k) of (n, 4702)."""
+        if self._network is not None:
+            descriptors = features.astype(np.float32)
+            intensities, _, decisions = self._network.run(descriptors, np.zeros_like(descriptors))
+            return np.concatenate([intensities, decisions], axis=1, dtype=np.float64)[:, self._order]
         products: F64 = features @ self.weights.T
         return products + self.offsets
 
@@ -93,12 +108,14 @@ class Predictor:
 
 
 @lru_cache(maxsize=2)
-def load_heads(models_root: Path, *, static: bool) -> Heads:
+def load_heads(models_root: Path, *, static: bool, backend: BackendName = REFERENCE["au"]) -> Heads:
     """The heads of the model store, those for single pictures with `static`.
 
     Raises
     ------
     ModelError
+    BackendError
+        `backend` is not to be had here.
     """
     heads = load_au_heads(models_root, static=static)
     for kind, expected, got in (
@@ -107,7 +124,7 @@ def load_heads(models_root: Path, *, static: bool) -> Heads:
     ):
         if expected != got:
             raise ModelError(f"AU {kind}: expected heads for {expected}, got {got}; fetch the model files again")
-    return Heads(heads)
+    return Heads(heads, None if backend == REFERENCE["au"] else load_backend(backend))
 
 
 @lru_cache(maxsize=1)

@@ -80,7 +80,9 @@ class AuStage:
         settings = settings or StageSettings()
         self._settings = settings
         self._independent = settings.independent
-        self.heads = load_heads(models_root.resolve(), static=settings.au_static or settings.independent)
+        self.heads = load_heads(
+            models_root.resolve(), static=settings.au_static or settings.independent, backend=settings.au_backend
+        )
         self._describer = load_describer(models_root.resolve())
         self._persons = Persons(self.heads, keep_forgotten=settings.keep_series)
         self._keeper: IdentityKeeper | None = None

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination
 from auflow.models.types import LandmarkModel
-from auflow.stages.clnf import nu_rlms_kernels as kernels
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter, likeliest
-from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
+from auflow.stages.clnf.fitter import FitOutcome, FitSettings
+from auflow.stages.clnf.map_fitter import MapFitter
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
 
@@ -29,8 +29,8 @@ _WINDOWS_FINE = (0, 9, 7, 5)
 _FINALISTS = 3
 
 
-class CenFitter(LandmarkFitter):
-    """`LandmarkFitter` with CEN experts."""
+class CenFitter(MapFitter):
+    """`MapFitter` with CEN experts."""
 
     def __init__(self, model: CenModel, settings: FitSettings) -> None:
         super().__init__(LandmarkModel(model.pdm, ()), settings)
@@ -40,23 +40,6 @@ class CenFitter(LandmarkFitter):
             np.array([[expert.confidence for expert in view] for view in patches.experts], np.float32)
             for patches in model.patches
         ]
-
-    def _fit_scale(
-        self, gray: Floats, number: int, plan: ScalePlan, params_global: Floats, params_local: Floats
-    ) -> tuple[int, int]:
-        """As with CCNF experts, but the response maps come from matrix products outside the kernels."""
-        n, (to_ref, to_img), places = self.pdm.point_count, self._turns, self._base.reshape(2, -1)
-        kernels.start_scale(
-            plan.pdm, n, plan.scale, params_global, params_local, self._shape, self._base, self._turns
-        )  # fmt: skip
-        points = np.ascontiguousarray(places[:, :n]).reshape(-1)
-        maps = self.experts[number].response_maps(gray, points, to_img, plan.view, plan.window)
-        plan.maps[:, :n] = maps.reshape(n, -1).T
-        done: tuple[int, int] = kernels.optimise(
-            plan.pdm, self._base, plan.maps, plan.visible, plan.weights, (to_ref, to_img), plan.window, plan.table,
-            plan.settings, self.memory(plan), params_global, params_local,
-        )  # fmt: skip
-        return done
 
 
 class CeclmFaceModel(FaceModel):

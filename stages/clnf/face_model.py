@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.models.types import ClnfModels, Part
+from auflow.backends.base import GraphBackend
+from auflow.models.types import ClnfModels, LandmarkModel, Part
 from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter
+from auflow.stages.clnf.map_fitter import GraphFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
@@ -56,7 +58,8 @@ class FaceModel:
     """Fits faces. Holds models and scratch space only, so that one instance serves any number of streams.
 
     `wild` searches wider and longer, for faces in unusual poses, as OpenFace's `-wild` does. `iterations` and
-    `tolerance_px` end an optimisation earlier or later than OpenFace does; None leaves its limits.
+    `tolerance_px` end an optimisation earlier or later than OpenFace does; None leaves its limits. `backend` computes
+    the response maps; None is our own kernels.
     """
 
     def __init__(
@@ -66,13 +69,14 @@ class FaceModel:
         wild: bool = False,
         iterations: int | None = None,
         tolerance_px: float | None = None,
+        backend: GraphBackend | None = None,
     ) -> None:
         settings = _WILD if wild else FitSettings()
-        self.main = LandmarkFitter(models.main, settings.limited(iterations, tolerance_px))
+        self.main = make_fitter(models.main, settings.limited(iterations, tolerance_px), backend)
         self._windows_initial: tuple[int, ...] = _WINDOWS_WILD if wild else _WINDOWS_INITIAL
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
-        self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]
+        self.parts = [PartFitter(part, iterations, tolerance_px, backend) for part in models.parts]
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
         """The likeliest fit of several starts, each the global parameters (6,) of a mean shape.
@@ -113,6 +117,11 @@ class FaceModel:
         return state
 
 
+def make_fitter(model: LandmarkModel, settings: FitSettings, backend: GraphBackend | None) -> LandmarkFitter:
+    """The fitter of a shape model with CCNF experts."""
+    return LandmarkFitter(model, settings) if backend is None else GraphFitter(model, settings, backend)
+
+
 def likeliest(fits: Iterable[FaceState]) -> FaceState:
     """The fit of the highest likelihood of the main model; of equals the first."""
     return max(fits, key=lambda state: state.likelihood)
@@ -121,7 +130,13 @@ def likeliest(fits: Iterable[FaceState]) -> FaceState:
 class PartFitter:
     """One part: started from the main landmarks that it shares, fitted, merged back."""
 
-    def __init__(self, part: Part, iterations: int | None = None, tolerance_px: float | None = None) -> None:
+    def __init__(
+        self,
+        part: Part,
+        iterations: int | None = None,
+        tolerance_px: float | None = None,
+        backend: GraphBackend | None = None,
+    ) -> None:
         inner = part.name == "inner"
         self.name = part.name
         self._windows = _INNER_WINDOWS if inner else _EYE_WINDOWS
@@ -130,7 +145,7 @@ class PartFitter:
             if inner
             else FitSettings(kde_sigma_px=1.0, regularisation=0.5, weight_factor=0.0, refine=False)
         )
-        self.fitter = LandmarkFitter(part.model, settings.limited(iterations, tolerance_px))
+        self.fitter = make_fitter(part.model, settings.limited(iterations, tolerance_px), backend)
         self.pdm = self.fitter.pdm
         self._first_scale = self.fitter.experts[0].scale
         n = self.pdm.point_count

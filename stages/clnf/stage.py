@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.backends.load import load_backend
+from auflow.backends.names import REFERENCE, BackendName
 from auflow.models.clnf import load_clnf_models
 from auflow.stages.clnf.camera import Camera, Placement, place_face
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartState
@@ -149,13 +151,18 @@ class ClnfStage:
 
 def _face_model(models_root: Path, settings: StageSettings) -> FaceModel:
     wild = settings.wild and settings.model == "clnf"
-    return _load(models_root.resolve(), settings.model, wild, settings.clnf_iterations, settings.clnf_tolerance_px)
+    limits = settings.clnf_iterations, settings.clnf_tolerance_px
+    return _load(models_root.resolve(), settings.model, wild, limits, settings.clnf_backend)
 
 
 # A model holds nothing of a stream, so all stages of a process have the same one. What the nursery has loaded is
 # found here by its forks.
 @lru_cache(maxsize=2)
-def _load(models_root: Path, model: Model, wild: bool, iterations: int | None, tolerance_px: float | None) -> FaceModel:
+def _load(
+    models_root: Path, model: Model, wild: bool, limits: tuple[int | None, float | None], backend_name: BackendName
+) -> FaceModel:
+    iterations, tolerance_px = limits
+    backend = None if backend_name == REFERENCE["clnf"] else load_backend(backend_name)
     if model == "ceclm":
         # 430 MB of experts are mapped, and their module loaded, only here.
         from auflow.models.ceclm import load_ceclm_models
@@ -163,7 +170,7 @@ def _load(models_root: Path, model: Model, wild: bool, iterations: int | None, t
 
         return CeclmFaceModel(load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px)
     models = load_clnf_models(models_root)
-    return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
+    return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px, backend=backend)
 
 
 def _tracker(model: FaceModel, settings: StageSettings) -> _Tracker:

@@ -135,7 +135,7 @@ class FakeDetector:
         return [self.detect(bgr) for bgr in pictures]
 
 
-def make_detector(models_root: Path) -> FakeDetector:
+def make_detector(models_root: Path, settings: StageSettings) -> FakeDetector:
     """A fake detector."""
     return FakeDetector()
 
