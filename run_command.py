@@ -273,8 +273,7 @@ def _with_backends(parsed: argparse.Namespace, options: RunOptions) -> tuple[Run
     from auflow.backends.choice import choose
 
     choice = choose(parsed.backend, {})
-    chosen = {f"{stage}_backend": name for stage, name in choice.backends.items()}
-    return replace(options, settings=replace(options.settings, **chosen)), choice.notes
+    return replace(options, settings=replace(options.settings, **choice.settings)), choice.notes
 
 
 def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal
 
 from auflow.backends.availability import look, require
 from auflow.backends.names import BACKENDS, REFERENCE, STAGES, BackendName, StageName
@@ -23,6 +23,11 @@ class Choice:
 
     backends: Mapping[StageName, BackendName]
     notes: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of `auflow.stages.settings.StageSettings` that say so."""
+        return {f"{stage}_backend": name for stage, name in self.backends.items()}
 
 
 def read_asked(text: str) -> Asked:
@@ -81,7 +86,7 @@ def choose(asked: Asked, measured: Mapping[StageName, BackendName]) -> Choice:
 def _stage(word: str) -> StageName:
     if word not in STAGES:
         raise UsageError(f"expected a stage, one of {', '.join(STAGES)}, before the =, got {word!r}")
-    return cast(StageName, word)
+    return word
 
 
 def _name(stage: StageName, word: str, *, only: bool) -> BackendName | Literal["auto"]:
@@ -93,7 +98,7 @@ def _name(stage: StageName, word: str, *, only: bool) -> BackendName | Literal["
         if only:
             raise UsageError(f"{stage} has no kernels in Numba; its reference is {REFERENCE[stage]}")
         return REFERENCE[stage]
-    return cast(BackendName, word)
+    return word
 
 
 def _idle() -> str | None:

@@ -91,7 +91,7 @@ def _without_contrast(graph: Graph, windows: str) -> str:
 
 
 def _support(patches: CcnfPatches) -> int:
-    sides = {side for view in patches.experts for e in view if e is not None for side in e.weights.shape[1:]}
+    sides: set[int] = {side for view in patches.experts for e in view if e is not None for side in e.weights.shape[1:]}
     if len(sides) != 1:
         raise ModelError(f"patch experts of scale {patches.scale}: expected square ones of one size, got {sides}")
     return sides.pop()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.onnx import writer
@@ -74,10 +75,10 @@ class Graph:
         self._inputs.append(Value(name, tuple(shape), dtype))
         return name
 
-    def constant(self, array: NDArray[Any]) -> str:
+    def constant(self, array: NDArray[Any] | np.generic) -> str:
         """Weights, or numbers that an operator takes."""
         name = f"c{len(self._constants)}"
-        self._constants.append(writer.tensor(name, array))
+        self._constants.append(writer.tensor(name, np.asarray(array)))
         return name
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Attribute) -> str:

@@ -49,7 +49,8 @@ class Heads:
     def products(self, features: F64) -> F64:
         """The part of the predictions that does not depend on the median: (k,) of (4702,)."""
         if self._network is not None:
-            return self.products_of(features[None])[0]
+            alone: F64 = self.products_of(features[None])[0]
+            return alone
         products: F64 = self.weights @ features
         return products + self.offsets
 
@@ -58,7 +59,8 @@ class Heads:
         if self._network is not None:
             descriptors = features.astype(np.float32)
             intensities, _, decisions = self._network.run(descriptors, np.zeros_like(descriptors))
-            return np.concatenate([intensities, decisions], axis=1, dtype=np.float64)[:, self._order]
+            of_names: F64 = np.concatenate([intensities, decisions], axis=1, dtype=np.float64)
+            return of_names[:, self._order]
         products: F64 = features @ self.weights.T
         return products + self.offsets
 
@@ -108,6 +110,17 @@ class Predictor:
 
 
 @lru_cache(maxsize=2)
+def _load(models_root: Path, static: bool, backend: BackendName) -> Heads:
+    heads = load_au_heads(models_root, static=static)
+    for kind, expected, got in (
+        ("intensities", AU_INTENSITIES, heads.intensities.names),
+        ("presences", AU_PRESENCES, heads.presences.names),
+    ):
+        if expected != got:
+            raise ModelError(f"AU {kind}: expected heads for {expected}, got {got}; fetch the model files again")
+    return Heads(heads, None if backend == REFERENCE["au"] else load_backend(backend))
+
+
 def load_heads(models_root: Path, *, static: bool, backend: BackendName = REFERENCE["au"]) -> Heads:
     """The heads of the model store, those for single pictures with `static`.
 
@@ -117,14 +130,7 @@ def load_heads(models_root: Path, *, static: bool, backend: BackendName = REFERE
     BackendError
         `backend` is not to be had here.
     """
-    heads = load_au_heads(models_root, static=static)
-    for kind, expected, got in (
-        ("intensities", AU_INTENSITIES, heads.intensities.names),
-        ("presences", AU_PRESENCES, heads.presences.names),
-    ):
-        if expected != got:
-            raise ModelError(f"AU {kind}: expected heads for {expected}, got {got}; fetch the model files again")
-    return Heads(heads, None if backend == REFERENCE["au"] else load_backend(backend))
+    return _load(models_root, static, backend)
 
 
 @lru_cache(maxsize=1)
