@@ -33,7 +33,7 @@ def fresh_looks():
 
 def doubling() -> OnnxModel:
     graph = Graph("doubling")
-    values = graph.input("values", ["n"])
+    values = graph.input("values", ["n"], span=(0.0, 1.0))
     graph.output("doubled", graph.node("Add", [values, values]), ["n"])
     return graph.build()
 
