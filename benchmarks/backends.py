@@ -148,7 +148,7 @@ def _timed(
     called |= {name: one for name, one in ours.items() if name != reference_name}
     # The first call of each also loads what is loaded late.
     errors = {name: float(np.abs(one() - expected).max()) for name, one in called.items()}
-    best = {name: (np.inf, np.inf) for name in called}
+    best = dict.fromkeys(called, (np.inf, np.inf))
     for _ in range(repeat):
         for name, one in called.items():
             cpu_s, wall_s = time.process_time(), time.perf_counter()
