@@ -94,7 +94,7 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         each_s = (time.monotonic() - began_s) / len(records)
         for place, (record, (fits, aus)) in enumerate(zip(records, results, strict=True)):
             out = m.AuReady(record.frame, fits, aus, record.detections)
-            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s)
+            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s, len(records))
 
     def told(self, out: m.AuReady, took_s: float) -> None:
         """How long a frame takes, for the next ones."""
