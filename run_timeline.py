@@ -1,14 +1,18 @@
 """`auflow run --timeline FILE`: what each process did when, as a trace, and how well the stages overlapped.
 
-Workers append their records to files in a hidden folder beside FILE; at the end this process makes FILE of them.
+Workers append their records to files in a hidden folder beside FILE; at the end this process makes FILE of them. After
+a run that was killed as a whole, `python -m auflow.run_timeline FILE` makes it of what there is.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
+import json
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import auflow
-from auflow.errors import OutputError, UsageError
+from auflow.errors import AuflowError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from auflow.report import Reporter
@@ -27,7 +31,7 @@ __all__ = ["MOST_RECORDS", "RunTimeline", "folder_of"]
 
 MOST_RECORDS = 500_000  # of a run: 20 MB of records, about 75 MB of JSON
 _COUNTER_POINTS = 2000
-_LOCK = "lock"
+_LOCK, _ABOUT = "lock", "about.json"
 
 
 def folder_of(path: Path) -> Path:
@@ -43,6 +47,7 @@ class RunTimeline:
     path : FILE; one that is there is removed, for it is of another run
     began_s : of the run, monotonic
     inputs : names of the streams
+    left : records of a run that was killed are there, and kept
 
     Raises
     ------
@@ -52,7 +57,7 @@ class RunTimeline:
         Nothing can be written there.
     """
 
-    def __init__(self, path: Path, began_s: float, inputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, began_s: float, inputs: Sequence[str], *, left: bool = False) -> None:
         self.path = path.resolve()
         self.folder = folder_of(self.path)
         self.figures: dict[str, Any] | None = None  # for the summary, once the run is over
@@ -62,7 +67,8 @@ class RunTimeline:
         self._lock = -1
         try:
             self._make_folder()
-            self.path.unlink(missing_ok=True)
+            if not left:
+                self._begin()
         except OSError as error:
             self.close()
             raise OutputError(
@@ -80,9 +86,13 @@ class RunTimeline:
             raise UsageError(
                 f"{self.path}: another run writes this timeline; give it another name with --timeline"
             ) from None
+
+    def _begin(self) -> None:
         for left in self.folder.iterdir():  # by a run that was killed
             if left.name != _LOCK:
                 left.unlink()
+        (self.folder / _ABOUT).write_text(json.dumps([self._began_s, list(self._inputs)]), encoding="utf-8")
+        self.path.unlink(missing_ok=True)
 
     def share(self, workers: int) -> int:
         """Records that each of so many workers may write."""
@@ -213,3 +223,27 @@ def _words(path: Path, found: Overlap, figures: dict[str, Any]) -> str:
         f"{100 * found.two_or_more:.0f} % of the time; {busy}; bottleneck: {figures['bottleneck']}. "
         f"Written to {path}, for ui.perfetto.dev"
     )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the timeline of a run that was killed; the exit code is that of the error, if there is one."""
+    from auflow.report import PlainReporter
+
+    parser = argparse.ArgumentParser(description="Makes the timeline of a run that was killed, of what it left.")
+    parser.add_argument("timeline", metavar="FILE", type=Path, help="as it was given to --timeline")
+    path = parser.parse_args(argv).timeline
+    reporter = PlainReporter(sys.stderr)
+    try:
+        try:
+            began_s, inputs = json.loads((folder_of(path.resolve()) / _ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: no killed run has left records for it: {error}") from error
+        RunTimeline(path, began_s, inputs, left=True).finish(reporter)
+    except AuflowError as error:
+        reporter.warning(str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,7 +7,9 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,12 +218,34 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
     (folder_of(path) / "clnf-9.records").write_bytes(b"old")
     timeline = RunTimeline(path, 0.0, [])
     assert not path.exists()
-    assert [each.name for each in timeline.folder.iterdir()] == ["lock"]
+    assert not list(timeline.folder.glob("*.records"))
     with pytest.raises(UsageError, match="another run writes this timeline"):
         RunTimeline(path, 0.0, [])
     timeline.close()
     timeline.close()
     assert not timeline.folder.exists()
+
+
+def test_of_a_run_that_was_killed_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.json"
+    began_s = time.monotonic()
+    script = (
+        "import os, sys, time; from pathlib import Path; from auflow.run_timeline import RunTimeline\n"
+        "from auflow.telemetry.timeline import TimelineWriter\n"
+        "timeline = RunTimeline(Path(sys.argv[1]), float(sys.argv[2]), ['a.avi'])\n"
+        "writer = TimelineWriter(timeline.folder, 'clnf-0', 0, timeline.share(1), print)\n"
+        "writer.add('frame', time.monotonic() - 0.01, time.monotonic(), stream=0, frame=1)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), str(began_s)], check=False)
+    assert not path.exists()
+    assert run_timeline.main([str(path)]) == 0
+    assert "bottleneck: clnf" in capsys.readouterr().err
+    (slice_,) = slices(json.loads(path.read_text())["traceEvents"], "frame")["clnf-0"]
+    assert slice_["args"] == {"frame": 1, "input": "a.avi"}
+    assert run_timeline.main([str(path)]) == 2  # there is nothing left to make it of
+    assert "no killed run has left records" in capsys.readouterr().err
+    assert path.exists()
 
 
 def test_a_run_without_any_work(tmp_path: Path) -> None:
