@@ -101,7 +101,7 @@ def _response_maps(
 ) -> Iterator[Timed]:
     """The two scales of a face that is followed, and the patches cut for them."""
     model = load_clnf_models(models_root).main
-    image, windows, view = picture(*reversed(_SIZE), 5), windows_of(None), 0
+    image, windows, view = picture(_SIZE[1], _SIZE[0], 5), windows_of(None), 0
     rng = np.random.default_rng(1)
     places = [rng.uniform(100, 400, 136).astype(np.float32) for _ in range(batch)]
     scales = list(zip(model.patches, windows, strict=True))[1:]

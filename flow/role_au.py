@@ -47,11 +47,11 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         fits, aus = stage.process_faces(frame, record.fits)
         return m.AuReady(record.frame, fits, aus, record.detections)
 
-    def pass_on(self, record: m.FitReady, *, before_s: float = 0.0) -> None:
+    def pass_on(self, record: m.FitReady, *, before_s: float = 0.0, batch: int = 1) -> None:
         """One frame, or with it those of other live streams that have come meanwhile."""
         records, after = self.waiting_with(record, 1 + int(_ADDED_S / self._each_s))
         if len(records) == 1:
-            super().pass_on(record, before_s=before_s)
+            super().pass_on(record, before_s=before_s, batch=batch)
         else:
             self._pass_on_together(records)
         if after is not None:
@@ -70,7 +70,7 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         each_s = (time.monotonic() - began_s) / len(records)
         for place, (record, (fits, aus)) in enumerate(zip(records, results, strict=True)):
             out = m.AuReady(record.frame, fits, aus, record.detections)
-            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s)
+            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s, len(records))
 
     def told(self, out: m.AuReady, took_s: float) -> None:
         """How long a frame takes, for the next ones."""

@@ -100,7 +100,9 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         if isinstance(record, m.StreamStart):
             self._start(record)
         elif isinstance(record, m.Snapshot):
-            self._sender.snapshot(self.add_to(record, self._stages[record.stream].snapshot()))
+            with self.shell.probe.noting("checkpoint", record.stream):
+                marked = self.add_to(record, self._stages[record.stream].snapshot())
+            self._sender.snapshot(marked)
         elif isinstance(record, m.StreamEnd):
             self._end(record)
         else:
@@ -125,21 +127,23 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         self.shell.stream = end.stream
         self.shell.note(end.stream, 0)  # what follows is about no frame
         stage = self._stages[end.stream]
-        self._sender.end(self.finish(stage, self._jobs[end.stream], end))
+        with self.shell.probe.noting("end", end.stream):
+            ended = self.finish(stage, self._jobs[end.stream], end)
+        self._sender.end(ended)
         self._receiver.acknowledge()
         if end.last:
             job = self._jobs.pop(end.stream)
             self._idle = {job.settings: self._stages.pop(end.stream)}  # one is enough: memory
 
-    def pass_on(self, record: FrameT, *, before_s: float = 0.0) -> None:
-        """Work on a frame, on which `before_s` have been spent already, and hand it over."""
+    def pass_on(self, record: FrameT, *, before_s: float = 0.0, batch: int = 1) -> None:
+        """Work on a frame, on which `before_s` have been spent already, as a share of a batch's, and hand it over."""
         ready = _frame_of(record)
         self.shell.stream = ready.stream
         self.shell.note(ready.stream, ready.index)
         frame = self.frame(ready)
         began_s = time.monotonic()
         out = self.work(self._stages[ready.stream], frame, record)
-        self.sent(record, out, began_s - before_s, time.monotonic())
+        self.sent(record, out, began_s - before_s, time.monotonic(), batch)
 
     def frame(self, ready: m.FrameReady) -> Frame:
         """The frame with its pixels, where they lie."""
@@ -166,13 +170,16 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
     def _is_live(self, record: FrameT) -> bool:
         return self._jobs[_frame_of(record).stream].live is not None
 
-    def sent(self, record: FrameT, out: OutT, began_s: float, ended_s: float) -> None:
-        """Hand a frame over that was worked on between two monotonic times."""
+    def sent(self, record: FrameT, out: OutT, began_s: float, ended_s: float, batch: int = 1) -> None:
+        """Hand a frame over that was worked on between two monotonic times, which are a share of a batch's."""
         ready = _frame_of(record)
         self.shell.ring.hand_over(slot_of(ready), self.next_owner)
         self._sender.send(dataclasses.replace(out, sent_s=ended_s))
         since_s = record.taken_s if isinstance(record, m.FrameReady) else record.sent_s
-        self.shell.probe.worked(self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace)
+        self.shell.probe.worked(
+            self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace, stream=ready.stream,
+            frame=ready.index, batch=batch,
+        )  # fmt: skip
         self.told(out, ended_s - began_s)
         self._receiver.done()
         # A file's end takes longer the longer it is; a live stream has none that does.
@@ -247,19 +254,19 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         fits = stage.process(frame, self._detector(record, frame.bgr))
         return m.FitReady(record, fits, self._detections)
 
-    def pass_on(self, record: m.FrameReady, *, before_s: float = 0.0) -> None:
+    def pass_on(self, record: m.FrameReady, *, before_s: float = 0.0, batch: int = 1) -> None:
         """One frame; where a backend gains by it, with it those of other live streams that have come meanwhile.
 
         Only the fits that they ask for in any case are made together, ahead. Then each is worked on as if alone. A
         death in their midst is at nobody's door, so a worker that is started again takes each by itself.
         """
-        if before_s or self._alone or not self.stage_of(record.stream).gains_by_company:
-            super().pass_on(record, before_s=before_s)
+        if self._alone or not self.stage_of(record.stream).gains_by_company:
+            super().pass_on(record)
             return
         records, after = self.waiting_with(record, WINDOW[Role.CLNF])
         shared_s = self._fit_together(records) / len(records)
         for each in records:
-            super().pass_on(each, before_s=shared_s)
+            super().pass_on(each, before_s=shared_s, batch=len(records))
         if after is not None:
             self.handle(after)
 
@@ -298,8 +305,9 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
             asked = dataclasses.replace(request, asked_s=time.monotonic())
             self._detection.ask(asked, bgr)
             # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
-            while (answer := self._detection.receive(asked)) is None:
-                self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
+            with self.shell.probe.noting("wait", frame.stream, frame.index):
+                while (answer := self._detection.receive(asked)) is None:
+                    self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
             return answer.boxes
 
         return detect
@@ -395,7 +403,10 @@ class DetectRole(WorkerRole):
             self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
             # Told as if one had come after the other: so the times add up to those of this process.
             began = began_s + number * share_s
-            self.shell.probe.worked("detect", began, began + share_s, since_s=request.asked_s, trace=frame.trace)
+            self.shell.probe.worked(
+                "detect", began, began + share_s, since_s=request.asked_s, trace=frame.trace, stream=frame.stream,
+                frame=frame.index, batch=len(there),
+            )  # fmt: skip
 
     def close(self) -> None:
         """Close the socket."""

@@ -70,7 +70,7 @@ class Role(ClnfRole):
         else:
             self.log.append(("handled", record.stream))
 
-    def sent(self, record: Any, out: m.FitReady, began_s: float, ended_s: float) -> None:
+    def sent(self, record: Any, out: m.FitReady, began_s: float, ended_s: float, batch: int = 1) -> None:
         assert out.frame is record
         self.log.append(("sent", record.stream))
         self.times.append((began_s, ended_s))
