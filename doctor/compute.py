@@ -100,9 +100,7 @@ def _gpus(facts: Compute) -> list[Finding]:
         ]
     if facts.gpu_crash:
         what = f"asking NVIDIA's driver failed: {facts.no_gpu}"
-        return [
-            Finding("gpu", "NVIDIA", "broken", what, "install NVIDIA's driver again; `nvidia-smi` must list the GPU")
-        ]
+        return [Finding("gpu", "NVIDIA", "broken", what, _DRIVER)]
     if facts.cards and facts.visible is not None:
         return [Finding("gpu", "NVIDIA", "note", f"{facts.no_gpu}{hidden}", "unset CUDA_VISIBLE_DEVICES")]
     if facts.cards:

@@ -36,7 +36,7 @@ def _backend(name: str) -> dict[str, Any] | str | None:
 
     if name == "conflict":
         return ort_conflict()
-    return asdict(look({known: known for known in BACKENDS}[name]))
+    return asdict(next(look(known) for known in BACKENDS if known == name))
 
 
 def _ffmpeg(item: str) -> Any:

@@ -94,9 +94,7 @@ def gather(_: Places, ask: Ask = ask, versions: Callable[[str], str] = installed
 
 def judge(facts: Software) -> list[Finding]:
     """Findings on them."""
-    libraries = [
-        _library(each, facts.loaded.get(each.name, ""), facts.broken.get(each.name, "")) for each in facts.packages
-    ]
+    libraries = [_library(each, facts) for each in facts.packages]
     extras = [_extra(name, packages, facts) for name, packages in facts.extras.items()]
     return [_python(facts), _auflow(facts), *libraries, *_opencv(facts), *extras]
 
@@ -121,13 +119,13 @@ def _auflow(facts: Software) -> Finding:
     return Finding("python", "auflow", "fine", f"{facts.auflow}, {how}: {facts.place}")
 
 
-def _library(package: Package, tells: str, error: str) -> Finding:
+def _library(package: Package, facts: Software) -> Finding:
     wanted = f"'{package.name}{package.asked}'"
+    tells = facts.loaded.get(package.name, "")
     if not package.installed:
-        return Finding(
-            "libraries", package.name, "broken", f"not installed ({package.asked} is asked for)", _pip(wanted)
-        )
-    if error:
+        what = f"not installed ({package.asked} is asked for)"
+        return Finding("libraries", package.name, "broken", what, _pip(wanted))
+    if error := facts.broken.get(package.name):
         what = f"{package.installed} is installed and cannot be loaded: {error}"
         return Finding("libraries", package.name, "broken", what, _pip(f"--force-reinstall {wanted}"))
     if not package.in_range:

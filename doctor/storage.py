@@ -20,6 +20,7 @@ LEAST_BYTES = 50_000_000  # below it next to nothing can be written
 RESULTS_BYTES = 1_000_000_000
 CSV_BYTES = 5_400  # of a frame, measured, all columns
 _FPS = 30
+_TMPDIR = "export TMPDIR=/a/folder/of/yours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,13 @@ def judge(facts: Storage) -> list[Finding]:
     """Findings on them."""
     found = [_room(folder) for folder in facts.folders if folder.name != "kernels"]
     if not any(folder.name == "temporary" for folder in facts.folders):
-        found.append(
-            Finding(
-                AREA, "temporary", "broken", "no temporary folder can be written", "export TMPDIR=/a/folder/of/yours"
-            )
-        )
+        found.append(Finding(AREA, "temporary", "broken", "no temporary folder can be written", _TMPDIR))
     cache = next(folder for folder in facts.folders if folder.name == "kernels")
     return [*found, _kernels(facts.kernels, cache)]
 
 
 def _room(folder: Folder) -> Finding:
-    mend = "choose another folder with -o" if folder.name == "results" else "export TMPDIR=/a/folder/of/yours"
+    mend = "choose another folder with -o" if folder.name == "results" else _TMPDIR
     if folder.error:
         return Finding(AREA, folder.name, "broken", f"{folder.path} cannot be written: {folder.error}", mend)
     if folder.free_bytes is None:

@@ -31,6 +31,7 @@ _MUST = ("h264", "mjpeg")
 # That live streams take with `hwaccel`, by platform.
 DEVICES = {"linux": ("cuda", "vaapi"), "darwin": ("videotoolbox",), "win32": ("d3d11va", "cuda")}
 _NOTHING = "none"
+_TRIAL: Trial = partial(try_encoders, patience_s=PATIENCE_S)
 _AGAIN = "pip install --force-reinstall 'av>=17,<19'"
 
 
@@ -47,7 +48,7 @@ class Video:
     encoders: Mapping[str, str]  # of FFmpeg, for the annotated video -> reason
 
 
-def gather(places: Places, ask: Ask = ask, trial: Trial = partial(try_encoders, patience_s=PATIENCE_S)) -> Video:
+def gather(places: Places, ask: Ask = ask, trial: Trial = _TRIAL) -> Video:
     """Open each decoder, device and encoder, in child processes."""
     names = [f"decoder:{name}" for names in DECODERS.values() for name in names]
     devices = [f"device:{name}" for name in DEVICES.get(places.platform, ())]
