@@ -55,9 +55,8 @@ def judge(facts: Cameras) -> list[Finding]:
     if facts.error:
         return [Finding(AREA, "cameras", "note", f"they cannot be listed: {facts.error}")]
     if not facts.cameras:
-        where = (
-            ": there is no /dev/video* (a container needs `--device /dev/video0`)" if facts.platform == _LINUX else ""
-        )
+        nodes = ": there is no /dev/video* (a container needs `--device /dev/video0`)"
+        where = nodes if facts.platform == _LINUX else ""
         return [Finding(AREA, "cameras", "fine", f"none here{where}; files, RTSP and HTTP need none")]
     return [_camera(camera, facts.platform) for camera in facts.cameras]
 
@@ -70,8 +69,9 @@ def _camera(camera: Camera, platform: str) -> Finding:
     if camera.may_open:
         allow = "; macOS asks once whether this terminal may use it (System Settings, Privacy & Security, Camera)"
         return Finding(AREA, name, "fine", what + (allow if platform == _MAC else ""))
-    group = camera.group or "video"
-    mend = f"sudo usermod -aG {group} $USER  (then log in again)"
+    mend = f"sudo usermod -aG {camera.group} $USER  (then log in again)"
+    if camera.group in ("", "root"):  # nobody should join that one
+        mend = f"sudo chgrp video {camera.node} ; sudo chmod g+rw {camera.node} ; sudo usermod -aG video $USER"
     return Finding(AREA, name, "broken", f"{what}, but this user may not open it", mend)
 
 

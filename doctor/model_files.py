@@ -86,11 +86,9 @@ def _ceclm(facts: Models) -> Finding:
     if files.missing:
         return Finding(AREA, name, "note", f"{here} of {files.total} are here; only `--model ceclm` needs them", fetch)
     by_size = files.total - files.hashed
-    how = (
-        f"{files.hashed} by SHA-256, {by_size} by size (`auflow models verify` compares all)"
-        if by_size
-        else "each with its SHA-256"
-    )
+    how = "each with its SHA-256"
+    if by_size:
+        how = f"{files.hashed} with their SHA-256, {by_size} by their size (`auflow models verify` hashes all)"
     return Finding(AREA, name, "fine", f"all {files.total} are here, {how}")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["Package", "fits", "installed_version", "needed", "of_extras"]
+__all__ = ["Package", "asked_of", "fits", "installed_version", "needed", "of_extras"]
 
 Versions = Callable[[str], str]
 # Packages that bring the same module: where one is not there, another may be.
@@ -40,6 +40,15 @@ def installed_version(name: str) -> str:
 def needed(requirements: Iterable[str], versions: Versions = installed_version) -> list[Package]:
     """What auflow cannot do without, of `importlib.metadata.requires`."""
     return [_package(each, versions) for each in _parsed(requirements) if _applies(each, "")]
+
+
+def asked_of(name: str) -> str:
+    """What auflow asks of one of its packages, for a command: "av<19,>=17"."""
+    try:
+        requirements = requires("auflow") or []
+    except PackageNotFoundError:
+        requirements = []
+    return next((f"{each.name}{each.specifier}" for each in _parsed(requirements) if each.name == name), name)
 
 
 def of_extras(

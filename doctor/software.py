@@ -86,7 +86,7 @@ def gather(_: Places, ask: Ask = ask, versions: Callable[[str], str] = installed
         checkout=(place / "pyproject.toml").is_file(),
         packages=packages,
         extras=of_extras(requirements, own.metadata.get_all("Provides-Extra") or (), versions) if own else {},
-        loaded={name: answers[module].get("value", "") for name, module in modules.items()},
+        loaded={name: str(answers[module].get("value") or "") for name, module in modules.items()},
         broken={name: answers[module]["error"] for name, module in modules.items() if "error" in answers[module]},
         opencvs=[name for name in OPENCV if versions(name)],
     )
@@ -139,7 +139,8 @@ def _opencv(facts: Software) -> list[Finding]:
     """What of OpenCV really runs: the module tells, whichever of its packages was written last."""
     remedy = [name for name in facts.opencvs if name != OPENCV[0]]
     mend = f"pip uninstall -y {' '.join(remedy)} ; " if remedy else ""
-    mend += _pip(f"--force-reinstall --no-deps '{OPENCV[0]}<5'")
+    asked = next((each.asked for each in facts.packages if each.name == OPENCV[0]), "")
+    mend += _pip(f"--force-reinstall --no-deps '{OPENCV[0]}{asked}'")
     found = facts.loaded.get(OPENCV[0], "")
     if found.partition(".")[0].isdecimal() and int(found.partition(".")[0]) >= 5:
         what = f"OpenCV {found} runs: from 5 on it resamples differently, which moves Action Units by up to 0.54"

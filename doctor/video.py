@@ -10,6 +10,7 @@ from typing import Any
 
 from auflow.doctor.child import PATIENCE_S, Ask, ask
 from auflow.doctor.finding import Finding, State
+from auflow.doctor.packages import asked_of
 from auflow.doctor.places import Places
 from auflow.stages.sink.encoders import ENCODERS, SOFTWARE, Trial, try_encoders
 
@@ -32,7 +33,6 @@ _MUST = ("h264", "mjpeg")
 DEVICES = {"linux": ("cuda", "vaapi"), "darwin": ("videotoolbox",), "win32": ("d3d11va", "cuda")}
 _NOTHING = "none"
 _TRIAL: Trial = partial(try_encoders, patience_s=PATIENCE_S)
-_AGAIN = "pip install --force-reinstall 'av>=17,<19'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Video:
     av: str
     ffmpeg: str
     bundled: bool  # in the package, and not the system's
+    asked: str  # of its package: "av<19,>=17"
     error: str  # why PyAV cannot be asked, "" where it can
     decoders: Mapping[str, str]  # kind -> reason
     devices: Mapping[str, str]  # that decode -> reason
@@ -59,6 +60,7 @@ def gather(places: Places, ask: Ask = ask, trial: Trial = _TRIAL) -> Video:
         av=version.get("av", ""),
         ffmpeg=version.get("ffmpeg", ""),
         bundled=_is_bundled(version.get("folder", "")),
+        asked=asked_of("av"),
         error=error,
         decoders={kind: _reason([answers[f"decoder:{name}"] for name in names]) for kind, names in DECODERS.items()},
         devices={each.partition(":")[2]: _reason([answers[each]]) for each in devices},
@@ -68,19 +70,20 @@ def gather(places: Places, ask: Ask = ask, trial: Trial = _TRIAL) -> Video:
 
 def judge(facts: Video) -> list[Finding]:
     """Findings on FFmpeg."""
+    again = f"pip install --force-reinstall '{facts.asked}'"
     if facts.error:
-        return [Finding(AREA, "FFmpeg", "broken", f"PyAV cannot be asked: {facts.error}", _AGAIN)]
+        return [Finding(AREA, "FFmpeg", "broken", f"PyAV cannot be asked: {facts.error}", again)]
     place = "bundled in PyAV" if facts.bundled else "the system's, by PyAV"
     version = Finding(AREA, "FFmpeg", "fine", f"{facts.ffmpeg or 'of unknown version'}, {place} {facts.av}")
-    return [version, _decoders(facts.decoders), _devices(facts.devices), _encoders(facts.encoders)]
+    return [version, _decoders(facts.decoders, again), _devices(facts.devices), _encoders(facts.encoders, again)]
 
 
-def _decoders(found: Mapping[str, str]) -> Finding:
+def _decoders(found: Mapping[str, str], again: str) -> Finding:
     works, lacks = _sorted(found)
     if not lacks:
         return Finding(AREA, "decoders", "fine", works)
     state: State = "broken" if any(found[kind] for kind in _MUST) else "note"
-    return Finding(AREA, "decoders", state, f"{works}; not here: {lacks}", _AGAIN)
+    return Finding(AREA, "decoders", state, f"{works}; not here: {lacks}", again)
 
 
 def _devices(found: Mapping[str, str]) -> Finding:
@@ -91,14 +94,14 @@ def _devices(found: Mapping[str, str]) -> Finding:
     return Finding(AREA, "hardware decoding", "fine", f"{works}, for live streams that ask for it (`hwaccel`){rest}")
 
 
-def _encoders(found: Mapping[str, str]) -> Finding:
+def _encoders(found: Mapping[str, str], again: str) -> Finding:
     """Of the annotated video."""
     works, lacks = _sorted(found)
     what = works + (f"; not here: {lacks}" if lacks else "")
     if works == _NOTHING:
-        return Finding(AREA, "encoders", "broken", f"no annotated video (--overlay) can be written: {lacks}", _AGAIN)
+        return Finding(AREA, "encoders", "broken", f"no annotated video (--overlay) can be written: {lacks}", again)
     if all(found[name] for name in SOFTWARE):
-        return Finding(AREA, "encoders", "note", f"{what}; a video that the hardware refuses cannot be encoded", _AGAIN)
+        return Finding(AREA, "encoders", "note", f"{what}; a video that the hardware refuses cannot be encoded", again)
     return Finding(AREA, "encoders", "fine", what)
 
 
