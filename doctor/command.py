@@ -16,8 +16,9 @@ __all__ = ["add_parser", "run_doctor"]
 
 DESCRIPTION = """\
 Look at this machine and at the installation: what there is, what auflow would use and why, what is broken and the
-command that mends it. Nothing is downloaded, changed or sent. It takes about three seconds; a driver or a disk that
-hangs is given up after a while, and told."""
+command that mends it. Nothing is downloaded or sent, and nothing is mended by itself: what it writes to try is taken
+away again, but for the empty folder of compiled kernels. It takes about two seconds; a driver or a disk that hangs is
+given up after 10 to 30 s, and told."""
 
 EPILOG = """\
 Each finding is fine, a note (worth knowing, auflow works all the same) or broken. docs/doctor.md has them all.

@@ -138,7 +138,8 @@ def _shm_finding(facts: Memory) -> Finding:
 def _files(facts: Memory) -> Finding:
     if facts.files is None:
         return Finding(AREA, "open files", "fine", "no limit")
-    what = f"{facts.files} at most in a process: enough for {max(0, (facts.files - FILES) // FILES_OF_LANE)} lanes"
+    lanes = max(0, (facts.files - FILES) // FILES_OF_LANE)
+    what = f"{facts.files} at most in a process: enough for {lanes} input{'' if lanes == 1 else 's'} at the same time"
     need = FILES + FILES_OF_LANE * facts.lanes
     if facts.files < need:
         return Finding(AREA, "open files", "note", f"{what}, and there may be {facts.lanes}", f"ulimit -n {2 * need}")
