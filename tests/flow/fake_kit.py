@@ -143,6 +143,8 @@ def make_detector(models_root: Path, settings: StageSettings) -> FakeDetector:
 class FakeClnf:
     """Remembers the box and a running mean."""
 
+    gains_by_company = False
+
     def __init__(self) -> None:
         self.reset()
 
