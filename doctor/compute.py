@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ class Gpu:
     name: str
     memory_bytes: int
     compute_capability: tuple[int, int]
+    driver: str  # its version
     cuda: str  # newest that the driver can do
 
 
@@ -53,7 +53,7 @@ class Compute:
     no_gpu: str  # why there is none, "" where there are
     gpu_crash: bool  # whether the driver took the look at it down
     cards: tuple[str, ...]  # NVIDIA's on the PCI bus, whether they have a driver or not: "10de:2335"
-    driver: str  # version of NVIDIA's kernel module, "" where there is none
+    kernel_driver: str  # version of NVIDIA's module in the kernel, "" where there is none
     visible: str | None  # CUDA_VISIBLE_DEVICES
     backends: tuple[Backend, ...]
     conflict: str  # of ONNX Runtime's packages, "" where there is none
@@ -71,7 +71,7 @@ def gather(places: Places, ask: Ask = ask) -> Compute:
         no_gpu="" if isinstance(found, list) else str(found or gpus.get("error")),
         gpu_crash="error" in gpus,
         cards=_cards(places),
-        driver=_driver(places),
+        kernel_driver=places.read("/sys/module/nvidia/version").strip(),
         visible=places.environment.get("CUDA_VISIBLE_DEVICES"),
         backends=tuple(_backend(name, answers[name]) for name in BACKENDS),
         conflict=answers["conflict"].get("value") or "",
@@ -87,14 +87,13 @@ def judge(facts: Compute) -> list[Finding]:
 def _gpus(facts: Compute) -> list[Finding]:
     hidden = f" (CUDA_VISIBLE_DEVICES is {facts.visible!r})" if facts.visible is not None else ""
     if facts.gpus:
-        driver = f", driver {facts.driver}" if facts.driver else ""
         return [
             Finding(
                 "gpu",
                 f"NVIDIA {number}",
                 "fine",
                 f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB, compute capability"
-                f" {'.'.join(map(str, gpu.compute_capability))}{driver}, CUDA up to {gpu.cuda}{hidden}",
+                f" {'.'.join(map(str, gpu.compute_capability))}, driver {gpu.driver}, CUDA up to {gpu.cuda}{hidden}",
             )
             for number, gpu in enumerate(facts.gpus)
         ]
@@ -104,7 +103,8 @@ def _gpus(facts: Compute) -> list[Finding]:
     if facts.cards and facts.visible is not None:
         return [Finding("gpu", "NVIDIA", "note", f"{facts.no_gpu}{hidden}", "unset CUDA_VISIBLE_DEVICES")]
     if facts.cards:
-        what = f"a card of NVIDIA's is in this machine ({', '.join(facts.cards)}), but {facts.no_gpu}"
+        kernel = f" and driver {facts.kernel_driver} in the kernel" if facts.kernel_driver else ""
+        what = f"a card of NVIDIA's is in this machine ({', '.join(facts.cards)}){kernel}, but {facts.no_gpu}"
         return [Finding("gpu", "NVIDIA", "note", what, _DRIVER)]
     return [Finding("gpu", "NVIDIA", "fine", f"none here: {facts.no_gpu}{hidden}")]
 
@@ -132,7 +132,7 @@ def _judged(backend: Backend, facts: Compute) -> Finding:
 
 def _gpu(told: Mapping[str, Any]) -> Gpu:
     major, minor = told["compute_capability"]
-    return Gpu(told["name"], told["memory_bytes"], (major, minor), told["driver_cuda"])
+    return Gpu(told["name"], told["memory_bytes"], (major, minor), told["driver"], told["driver_cuda"])
 
 
 def _backend(name: BackendName, answer: Mapping[str, Any]) -> Backend:
@@ -154,9 +154,3 @@ def _cards(places: Places) -> tuple[str, ...]:
         if vendor == _NVIDIA_VENDOR and kind.startswith(_DISPLAY_CLASS):
             found.append(f"{vendor[2:]}:{number[2:]}")
     return tuple(found)
-
-
-def _driver(places: Places) -> str:
-    """From the line "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  ..."."""
-    match = re.search(r"Kernel Module\s.*?(\d+\.[\d.]+)", places.read("/proc/driver/nvidia/version"))
-    return match[1] if match else ""

@@ -14,7 +14,7 @@ from auflow.doctor.processor import Processor
 from auflow.doctor.tuned import Tuned
 from auflow.doctor.video import Video
 
-H200 = Gpu("NVIDIA H200", 139 << 30, (9, 0), "13.0")
+H200 = Gpu("NVIDIA H200", 139 << 30, (9, 0), "580.65.06", "13.0")
 
 
 def compute(*usable: BackendName, gpus: tuple[Gpu, ...] = ()) -> Compute:

@@ -11,7 +11,8 @@ from auflow.backends.names import BACKENDS
 from auflow.doctor.compute import Compute, gather, judge
 from auflow.tests.doctor.fake_machine import Answers, machine, only
 
-H200 = {"name": "NVIDIA H200", "memory_bytes": 139 << 30, "compute_capability": [9, 0], "driver_cuda": "13.0"}
+H200: dict[str, Any] = {"name": "NVIDIA H200", "memory_bytes": 139 << 30, "compute_capability": [9, 0]}
+H200 |= {"driver": "580.65.06", "driver_cuda": "13.0"}
 NO_DRIVER = "there is no NVIDIA driver here"
 CARD = {
     "/sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
@@ -50,18 +51,19 @@ def test_a_machine_without_a_gpu(tmp_path: Path) -> None:
 
 
 def test_a_machine_with_a_gpu_that_is_used(tmp_path: Path) -> None:
-    driver = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
-    facts = look(tmp_path, {"value": [H200]}, backends(*BACKENDS), CARD | {"/proc/driver/nvidia/version": driver})
+    facts = look(tmp_path, {"value": [H200]}, backends(*BACKENDS), CARD)
     gpu = only(judge(facts), "NVIDIA 0")
     assert gpu.what == "NVIDIA H200, 139 GiB, compute capability 9.0, driver 580.65.06, CUDA up to 13.0"
 
 
 def test_a_card_without_a_driver_is_a_note(tmp_path: Path) -> None:
-    facts = look(tmp_path, {"value": NO_DRIVER}, backends("numba", "ort-cpu"), CARD)
+    module = {"/sys/module/nvidia/version": "580.65.06\n"}  # a container that was started without --gpus
+    facts = look(tmp_path, {"value": NO_DRIVER}, backends("numba", "ort-cpu"), CARD | module)
     assert facts.cards == ("10de:2335",)
     found = only(judge(facts), "NVIDIA")
     assert found.state == "note"
-    assert "nvidia-smi" in found.mend
+    assert "driver 580.65.06 in the kernel, but there is no NVIDIA driver here" in found.what
+    assert "--gpus all" in found.mend
     assert only(judge(facts), "ort-cuda").mend == "pip install it"
 
 
