@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.onnx import writer
 from auflow.models.onnx.writer import Attribute, Dtype
 
-__all__ = ["IR_VERSION", "OPSET", "Graph", "OnnxModel", "Value"]
+__all__ = ["IR_VERSION", "OPSET", "Graph", "Node", "OnnxModel", "Value"]
 
 OPSET = 17
 IR_VERSION = 10  # newer ones are refused by current ONNX Runtime releases
@@ -29,14 +30,24 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """One operator of a graph."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # arrays are not compared; two are the same if their `sha256` is
 class OnnxModel:
     """A graph with its weights."""
 
     name: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    nodes: tuple[bytes, ...] = field(repr=False)
-    constants: tuple[bytes, ...] = field(repr=False)
+    nodes: tuple[Node, ...] = field(repr=False)  # each after those whose outputs it takes
+    constants: Mapping[str, NDArray[Any]] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,8 +56,10 @@ class OnnxModel:
         values = tuple(
             [writer.value_info(v.name, v.shape, v.dtype) for v in side] for side in (self.inputs, self.outputs)
         )
+        nodes = [writer.node(node.operator, node.inputs, node.outputs, node.attributes) for node in self.nodes]
+        constants = [writer.tensor(name, array) for name, array in self.constants.items()]
         return writer.model(
-            self.name, self.nodes, self.constants, (values[0], values[1]),
+            self.name, nodes, constants, (values[0], values[1]),
             ir_version=IR_VERSION, opset=OPSET, metadata=self.metadata,
         )  # fmt: skip
 
@@ -67,8 +80,8 @@ class Graph:
         self.name = name
         self._inputs: list[Value] = []
         self._outputs: list[Value] = []
-        self._nodes: list[tuple[str, Sequence[str], list[str], Mapping[str, Attribute]]] = []
-        self._constants: list[bytes] = []
+        self._nodes: list[tuple[str, tuple[str, ...], list[str], Mapping[str, Attribute]]] = []
+        self._constants: dict[str, NDArray[Any]] = {}
 
     def input(self, name: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> str:
         """An input of the graph."""
@@ -78,7 +91,7 @@ class Graph:
     def constant(self, array: NDArray[Any] | np.generic) -> str:
         """Weights, or numbers that an operator takes."""
         name = f"c{len(self._constants)}"
-        self._constants.append(writer.tensor(name, np.asarray(array)))
+        self._constants[name] = np.asarray(array)
         return name
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Attribute) -> str:
@@ -88,7 +101,7 @@ class Graph:
     def nodes(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Attribute) -> list[str]:
         """An operator of several outputs."""
         names = [f"t{len(self._nodes)}_{k}" for k in range(outputs)]
-        self._nodes.append((operator, inputs, names, attributes))
+        self._nodes.append((operator, tuple(inputs), names, attributes))
         return list(names)
 
     def output(self, name: str, of: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> None:
@@ -100,5 +113,6 @@ class Graph:
 
     def build(self, **metadata: str) -> OnnxModel:
         """The finished graph."""
-        nodes = tuple(writer.node(*each) for each in self._nodes)
-        return OnnxModel(self.name, tuple(self._inputs), tuple(self._outputs), nodes, tuple(self._constants), metadata)
+        nodes = tuple(Node(operator, inputs, tuple(outputs), more) for operator, inputs, outputs, more in self._nodes)
+        inputs, outputs = tuple(self._inputs), tuple(self._outputs)
+        return OnnxModel(self.name, inputs, outputs, nodes, dict(self._constants), metadata)
