@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from auflow.errors import ModelError
 from auflow.models.coreml.tools import coremltools
 
-__all__ = ["Constant", "Operation", "Package", "read_package"]
+__all__ = ["Constant", "Operation", "Package", "read_package", "tell"]
 
 Constant: TypeAlias = NDArray[Any] | str
 
 _MARK = 0xDEADBEEF  # before each array in the file of the weights
 _VERSION = 2
 _BLOB_TYPES = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 8: "int16", 9: "uint16", 10: "int32"}
+_PLACES = {"author": "author", "license": "license", "version": "versionString",
+           "short_description": "shortDescription"}  # fmt: skip
 _TYPES = {1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8"}
 
 
@@ -73,17 +75,8 @@ def read_package(path: Path) -> Package:
     BackendError
         coremltools is not installed.
     """
-    coremltools()
-    from coremltools.proto import Model_pb2
-    from google.protobuf.message import DecodeError
-
     file = _model_file(path)
-    content = _bytes(path, file)
-    spec = Model_pb2.Model()
-    try:
-        spec.ParseFromString(content)
-    except DecodeError as error:
-        raise ModelError(f"{path}: {file.name} is damaged: {error}") from None
+    spec = _specification(path, file)
     if "main" not in spec.mlProgram.functions:
         raise ModelError(f"{path}: expected an ML program with the function main")
     function = spec.mlProgram.functions["main"]
@@ -98,15 +91,51 @@ def read_package(path: Path) -> Package:
             operations.append(_operation(each, constants, weights))
     digest = hashlib.sha256(spec.mlProgram.SerializeToString(deterministic=True) + weights.content)
     told = spec.description.metadata
+    metadata = {key: getattr(told, place) for key, place in _PLACES.items()}
     return Package(
         path,
         {each.name: _input(each) for each in spec.description.input},
         tuple(block.outputs),
         tuple(operations),
         constants,
-        {**told.userDefined, "author": told.author, "license": told.license, "version": told.versionString},
+        {**told.userDefined, **metadata},
         digest.hexdigest(),
     )
+
+
+def tell(path: Path, metadata: Mapping[str, str]) -> None:
+    """Write metadata into a package: "author", "license", "version" and "short_description" go to where Core ML has
+    places for them, all else to the metadata of its user.
+
+    Raises
+    ------
+    ModelError
+        It is none, or damaged.
+    BackendError
+        coremltools is not installed.
+    """
+    file = _model_file(path)
+    spec = _specification(path, file)
+    told = spec.description.metadata
+    for key, text in metadata.items():
+        if key in _PLACES:
+            setattr(told, _PLACES[key], text)
+        else:
+            told.userDefined[key] = text
+    file.write_bytes(spec.SerializeToString(deterministic=True))
+
+
+def _specification(path: Path, file: Path) -> Any:
+    coremltools()
+    from coremltools.proto import Model_pb2
+    from google.protobuf.message import DecodeError
+
+    spec = Model_pb2.Model()
+    try:
+        spec.ParseFromString(_bytes(path, file))
+    except DecodeError as error:
+        raise ModelError(f"{path}: {file.name} is damaged: {error}") from None
+    return spec
 
 
 def _model_file(path: Path) -> Path:

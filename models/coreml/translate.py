@@ -35,9 +35,7 @@ _BINARY = {
 _REDUCTIONS = {"ReduceMin": "reduce_min", "ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum"}
 
 
-def write_package(
-    model: OnnxModel, path: Path, *, sides: Sides, precision: Precision, metadata: Mapping[str, str] | None = None
-) -> None:
+def write_package(model: OnnxModel, path: Path, *, sides: Sides, precision: Precision) -> None:
     """Write a graph as an .mlpackage.
 
     Inputs and outputs keep their names and are float32 whatever the precision inside; integers are int32, the only
@@ -49,8 +47,6 @@ def write_package(
     path : of the package, NAME.mlpackage, a folder; one that is there is replaced
     sides : of each named side of the inputs
     precision : of the weights and of all that lies between inputs and outputs
-    metadata : "author", "license", "version" and "short_description" go to where Core ML has places for them, all
-        else to the metadata of its user
 
     Raises
     ------
@@ -69,11 +65,6 @@ def write_package(
             compute_units=tools.ComputeUnit.ALL,
             skip_model_load=True,
         )
-    for key, text in (metadata or {}).items():
-        if key in ("author", "license", "version", "short_description"):
-            setattr(package, key, text)
-        else:
-            package.user_defined_metadata[key] = text
     package.save(str(path))
 
 
