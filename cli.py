@@ -77,6 +77,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     from auflow.benchmarks.command import add_parser as add_bench_parser
     from auflow.coherence.command import add_budget_options
+    from auflow.export.command import add_parser as add_export_parser
     from auflow.live.command import add_parser as add_listen_parser
     from auflow.live.keys_command import add_parser as add_keys_parser
     from auflow.models.commands import add_parser as add_models_parser
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_ctl_parser(commands)
     add_top_parser(commands)
     add_detect_parser(commands)
-    add_models_parser(commands)
+    add_export_parser(add_models_parser(commands))
     add_plot_parser(commands)
     add_report_parser(commands)
     add_budget_options(*add_validate_parser(commands))

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from auflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from auflow.backends.choice import Asked
+    from collections.abc import Callable
 
-__all__ = ["address", "backends", "frames", "percent", "pixels", "positive", "tolerance"]
+    from auflow.backends.choice import Asked
+    from auflow.backends.names import StageName
+
+__all__ = ["address", "backend_for", "backends", "frames", "percent", "pixels", "positive", "tolerance"]
 
 _MOST_FRAMES = 1_000_000
 
@@ -64,6 +67,15 @@ def backends(text: str) -> Asked:
         return read_asked(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def backend_for(stage: StageName) -> Callable[[str], Asked]:
+    """NAME: what computes this one stage."""
+
+    def read(text: str) -> Asked:
+        return backends(f"{stage}={text}")
+
+    return read
 
 
 def address(text: str) -> tuple[str, int]:

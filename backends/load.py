@@ -18,6 +18,10 @@ def load_backend(name: BackendName) -> GraphBackend:
         It is not to be had here; the message says why and what to install.
     """
     require(name)
+    if name == "tensorrt":
+        from auflow.backends.tensorrt import TensorrtBackend
+
+        return TensorrtBackend()
     from auflow.backends.ort import OrtBackend
 
     return OrtBackend(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["Gpu", "look_for_gpus"]
 
@@ -18,6 +19,7 @@ class Gpu:
     name: str
     memory_bytes: int
     compute_capability: tuple[int, int]
+    driver: str  # its version where the system tells, else as `driver_cuda`
     driver_cuda: str  # newest CUDA that the driver can do: "13.0"
 
 
@@ -36,10 +38,17 @@ def look_for_gpus() -> tuple[Gpu, ...] | str:
     if count.value < 1:
         return "NVIDIA's driver is here, but no GPU (is CUDA_VISIBLE_DEVICES set?)"
     newest = f"{driver.value // 1000}.{driver.value % 1000 // 10}"
-    return tuple(_gpu(cuda, number, newest) for number in range(count.value))
+    return tuple(_gpu(cuda, number, _driver_version() or newest, newest) for number in range(count.value))
 
 
-def _gpu(cuda: ctypes.CDLL, number: int, driver_cuda: str) -> Gpu:
+def _driver_version() -> str:
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _gpu(cuda: ctypes.CDLL, number: int, driver: str, driver_cuda: str) -> Gpu:
     device, memory = ctypes.c_int(), ctypes.c_size_t()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     major, minor = ctypes.c_int(), ctypes.c_int()
@@ -48,4 +57,4 @@ def _gpu(cuda: ctypes.CDLL, number: int, driver_cuda: str) -> Gpu:
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
     cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-    return Gpu(name.value.decode(errors="replace"), memory.value, (major.value, minor.value), driver_cuda)
+    return Gpu(name.value.decode(errors="replace"), memory.value, (major.value, minor.value), driver, driver_cuda)

@@ -8,6 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from auflow.backends.availability import ORT_PROVIDERS, require
+from auflow.backends.engines import default_folder
 from auflow.backends.names import BackendName
 from auflow.errors import BackendError
 from auflow.models.onnx.graph import OnnxModel
@@ -16,10 +17,15 @@ __all__ = ["OrtBackend"]
 
 _CPU_BATCH = 16  # larger calls are no faster, and fall out of the cache
 _GPU_BATCH = 256
-# TensorFloat-32 would round products to 10 bits; engines and algorithms that were found once are kept.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
-}
+
+
+def _options(provider: str) -> dict[str, str]:
+    if provider == "CUDAExecutionProvider":
+        # TensorFloat-32 would round products to 10 bits. An exhaustive search would be made for every new shape.
+        return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    if provider == "TensorrtExecutionProvider":
+        return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(default_folder() / "onnxruntime")}
+    return {}
 
 
 class OrtBackend:
@@ -49,7 +55,7 @@ class OrtBackend:
         BackendError
             ONNX Runtime would have fallen back to another provider.
         """
-        asked = [(provider, _OPTIONS.get(provider, {})) for provider in self._providers]
+        asked = [(provider, _options(provider)) for provider in self._providers]
         session = ort.InferenceSession(model.data, _session_options(), providers=asked)
         if session.get_providers()[0] != self._providers[0]:  # it does not raise, it computes elsewhere
             raise BackendError(

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run_fetch", "run_list", "run_path", "run_verify"]
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add `models` with its own sub-commands; each sets `handler`, a function of the namespace to the exit code."""
+def add_parser(subparsers: Subparsers) -> Subparsers:
+    """Add `models` with its own sub-commands; each sets `handler`, a function of the namespace to the exit code.
+
+    Returns the sub-commands, for those that need more of auflow than the model files.
+    """
     parser = subparsers.add_parser("models", help="fetch, list and verify OpenFace's model files")
     commands = parser.add_subparsers(dest="models_command", metavar="COMMAND", required=True)
     fetch = commands.add_parser("fetch", help="download what is missing or damaged, once the licence is accepted")
@@ -38,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
             help="the store (default: $OPENFACE_MODELS_DIR, else OpenFaceModels in the user's data folder)",
         )
         command.set_defaults(handler=handler)
-    return parser
+    return commands
 
 
 def run_fetch(args: argparse.Namespace) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from auflow.errors import UsageError
 from auflow.serve.keys import Check, Unfit
 
 __all__ = [
     "NAME_PATTERN",
     "addresses",
+    "backend",
     "each_of",
     "flag",
     "four_numbers",
@@ -34,6 +36,17 @@ def flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise Unfit("true or false")
     return value
+
+
+def backend(value: object) -> str:
+    """What computes the stages, as `auflow run --backend` takes it."""
+    from auflow.backends.choice import read_asked
+
+    try:
+        read_asked(value if isinstance(value, str) else "")
+    except UsageError as error:
+        raise Unfit(str(error).removeprefix("expected ").partition(", got")[0]) from error
+    return str(value)
 
 
 def whole(least: int, most: int) -> Check:

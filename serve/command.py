@@ -58,8 +58,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _serve(parsed: argparse.Namespace) -> int:
     config = _configuration(parsed)
     if parsed.check:
+        from auflow.backends.choice import choose, read_asked
         from auflow.serve.describe import describe
 
+        choose(read_asked(config.workers.backend), {})  # refuses what is not to be had here
         sys.stdout.write(describe(config))
         return 0
     from auflow.serve import service

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from auflow.serve.checks import (
     addresses,
+    backend,
     each_of,
     flag,
     four_numbers,
@@ -246,6 +247,10 @@ class WorkersConfig:
         shown_as="none",
     )  # fmt: skip
     keys_dir: str = key("", text, "folder of our keys for them, from `auflow keys`; beyond loopback refused without")
+    backend: str = key(
+        "auto", backend, "what computes detection, landmarks and AUs: `auto`, one of `auflow doctor`'s backends, or"
+        " `\"detect=ort-cuda,clnf=numba\"`; `auto` is what `auflow tune` found best here, else the reference",
+    )  # fmt: skip
     streams_per_lane: int = key(8, whole(1, 16), "live streams that a lane takes at most")
 
 

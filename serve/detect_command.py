@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from auflow.option_values import backend_for
+
 __all__ = ["DEFAULT_ADDRESS", "add_parser"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:8719"
@@ -38,14 +40,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     detect.add_argument(
         "--keys", metavar="DIR", type=Path, help="this host's folder of `auflow keys`; needed beyond loopback"
     )
+    detect.add_argument(
+        "--backend", metavar="NAME", type=backend_for("detect"), default={}, help="what computes the networks: auto"
+        " (default), or one that `auflow doctor` tells of",
+    )  # fmt: skip
 
 
 def _detect(parsed: argparse.Namespace) -> int:
+    from auflow.backends.choice import choose
     from auflow.models import store
     from auflow.serve.detection import serve
+    from auflow.stages.settings import StageSettings
     from auflow.threads import pin_threads
 
     pin_threads()
     root = store.default_root()
     store.require(root)
-    return serve(parsed.address, parsed.keys, root)
+    return serve(parsed.address, parsed.keys, root, StageSettings(**choose(parsed.backend, {}).settings))

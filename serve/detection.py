@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import zmq
 
+from auflow.stages.settings import StageSettings
 from auflow.transport.curve import Gatekeeper
 from auflow.transport.keys import load_server_keys
 from auflow.transport.link import new_context
@@ -80,12 +81,12 @@ class _Signals:
 class _HurriedDetector:
     """A detector that a signal interrupts: a large picture full of faces takes longer than anybody wants to wait."""
 
-    def __init__(self, models_root: Path, signals: _Signals) -> None:
+    def __init__(self, models_root: Path, settings: StageSettings, signals: _Signals) -> None:
         self._signals = signals
         with signals.hurried():
-            from auflow.stages.detect import MtcnnDetector
+            from auflow.stages.detect import load_detector
 
-            self._detector = MtcnnDetector(models_root)
+            self._detector = load_detector(models_root, settings)
 
     def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Boxes (k, 5) of each picture."""
@@ -93,8 +94,8 @@ class _HurriedDetector:
             return self._detector.detect_many(pictures)
 
 
-def serve(address: str, keys_dir: Path | None, models_root: Path) -> int:
-    """Answer requests until SIGTERM or Ctrl-C; the exit code.
+def serve(address: str, keys_dir: Path | None, models_root: Path, settings: StageSettings) -> int:
+    """Answer requests until SIGTERM or Ctrl-C, by the detection backend of the settings; the exit code.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def serve(address: str, keys_dir: Path | None, models_root: Path) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     signals = _Signals()
     try:
-        serve_until(signals.wake, address, keys_dir, lambda: _HurriedDetector(models_root, signals))
+        serve_until(signals.wake, address, keys_dir, lambda: _HurriedDetector(models_root, settings, signals))
     except _Ended:
         pass  # nobody loses anything: who asked will ask again
     finally:

@@ -8,11 +8,12 @@ import os
 import socket
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from auflow.backends.choice import choose, read_asked
 from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
 from auflow.flow.crew import Crew, Plan
@@ -102,6 +103,9 @@ class Service:
             seat_left=lambda lane, seat: self.crew.tally(lane, seat),
         )
         refuse_taken(config)
+        self._computed = choose(read_asked(workers.backend), {})
+        for text in self._computed.notes:
+            _log.info(text)
         with ExitStack() as stack:
             self._control = ControlServer(config.control_socket)
             stack.callback(self._control.close)
@@ -114,7 +118,7 @@ class Service:
             stack.callback(self._notifier.close)
             nursery = stack.enter_context(Nursery())
             bus = BusAddress(config.bus.address, config.bus.keys_dir) if config.bus.address else None
-            settings = config.streams[0].settings if config.streams else StageSettings()
+            settings = self._settings(config.streams[0]) if config.streams else StageSettings(**self._computed.settings)
             plan = Plan(
                 self.fleet.topology,
                 config.models_root,
@@ -267,13 +271,17 @@ class Service:
             source=str(stream.path) if live is None else stream.shown_source,
             output=output,
             state=output if live is None else state,
-            settings=stream.settings,
+            settings=self._settings(stream),
             models_root=str(self._config.models_root),
             resume=True,
             keep=live is None,
             live=live,
             label=stream.name,
         )
+
+    def _settings(self, stream: StreamConfig) -> StageSettings:
+        """What the stages do for a stream, and what computes them here."""
+        return replace(stream.settings, **self._computed.settings)
 
 
 def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:

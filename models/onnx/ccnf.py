@@ -48,8 +48,8 @@ def build_ccnf_graph(patches: CcnfPatches, window: int, name: str) -> OnnxModel:
     points, side = len(patches.experts[0]), window + support - 1
     weights, biases, shares = _neurons(patches, support)
     graph = Graph(name)
-    areas = graph.input(AREAS, ["b", points, side, side])
-    views = graph.input(VIEWS, ["b"], "int64")
+    areas = graph.input(AREAS, ["b", points, side, side], span=(0.0, 255.0))
+    views = graph.input(VIEWS, ["b"], "int64", span=(0, len(patches.experts) - 1))
 
     def of_view(array: Floats) -> str:
         return graph.node("Gather", [graph.constant(array), views], axis=0)

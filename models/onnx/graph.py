@@ -27,6 +27,7 @@ class Value:
     name: str
     shape: tuple[int | str, ...]  # a side that may vary has a name; the same name is the same size
     dtype: Dtype = "float32"
+    span: tuple[float, float] = (0.0, 1.0)  # of what an input takes in production, for checks and examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,11 @@ class Graph:
         self._nodes: list[tuple[str, tuple[str, ...], list[str], Mapping[str, Attribute]]] = []
         self._constants: dict[str, NDArray[Any]] = {}
 
-    def input(self, name: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> str:
-        """An input of the graph."""
-        self._inputs.append(Value(name, tuple(shape), dtype))
+    def input(
+        self, name: str, shape: Sequence[int | str], dtype: Dtype = "float32", *, span: tuple[float, float]
+    ) -> str:
+        """An input of the graph; `span` is what its values lie between in production."""
+        self._inputs.append(Value(name, tuple(shape), dtype, span))
         return name
 
     def constant(self, array: NDArray[Any] | np.generic) -> str:

@@ -34,8 +34,8 @@ def build_heads_graph(heads: AuHeads, name: str) -> OnnxModel:
     Baltrusaitis, Mahmoud, Robinson, FERA at IEEE FG 2015.
     """
     graph = Graph(name)
-    descriptors = graph.input(DESCRIPTORS, ["n", FEATURES])
-    medians = graph.input(MEDIANS, ["n", FEATURES])
+    descriptors = graph.input(DESCRIPTORS, ["n", FEATURES], span=(0.0, 0.4))
+    medians = graph.input(MEDIANS, ["n", FEATURES], span=(0.0, 0.4))
     intensities = _head_set(graph, heads.intensities, descriptors, medians)
     decisions = _head_set(graph, heads.presences, descriptors, medians)
     positive = graph.node("Greater", [decisions, graph.constant(np.float32(0))])

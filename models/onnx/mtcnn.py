@@ -27,7 +27,7 @@ class _Chain:
 
     def __init__(self, name: str, images: Sequence[int | str]) -> None:
         self.graph = Graph(name)
-        self.tip = self.graph.input(INPUT, images)
+        self.tip = self.graph.input(INPUT, images, span=(-1.0, 1.0))
 
     def node(self, operator: str, *constants: NDArray[np.float32], **attributes: int | Sequence[int]) -> None:
         inputs = [self.tip, *(self.graph.constant(array) for array in constants)]

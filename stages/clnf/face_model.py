@@ -15,7 +15,7 @@ from auflow.stages.clnf.map_fitter import GraphFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
-__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState", "likeliest"]
+__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState", "likeliest", "windows_of"]
 
 Floats = NDArray[np.float32]
 
@@ -27,6 +27,7 @@ _ACCEPTED_ABOVE = 0.725
 _SCALE_HEADROOM = 0.9
 _EYE_WINDOWS = (3, 5, 9)
 _INNER_WINDOWS = (9,)
+_INNER = "inner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def make_fitter(model: LandmarkModel, settings: FitSettings, backend: GraphBacke
     return LandmarkFitter(model, settings) if backend is None else GraphFitter(model, settings, backend)
 
 
+def windows_of(part: str | None) -> tuple[int, ...]:
+    """Search windows of a part's scales, or (None) of the main model's, without `wild`."""
+    return _WINDOWS_INITIAL if part is None else _INNER_WINDOWS if part == _INNER else _EYE_WINDOWS
+
+
 def likeliest(fits: Iterable[FaceState]) -> FaceState:
     """The fit of the highest likelihood of the main model; of equals the first."""
     return max(fits, key=lambda state: state.likelihood)
@@ -137,9 +143,9 @@ class PartFitter:
         tolerance_px: float | None = None,
         backend: GraphBackend | None = None,
     ) -> None:
-        inner = part.name == "inner"
+        inner = part.name == _INNER
         self.name = part.name
-        self._windows = _INNER_WINDOWS if inner else _EYE_WINDOWS
+        self._windows = windows_of(part.name)
         settings = (
             FitSettings(kde_sigma_px=1.75, regularisation=2.5, weight_factor=2.5, refine=False)
             if inner

@@ -177,6 +177,7 @@ def slow_detector(where: str) -> str:
         from pathlib import Path
         import auflow.stages.detect
         from auflow.serve.detection import serve
+        from auflow.stages.settings import StageSettings
 
         def wait(where):
             if where == {where!r}:
@@ -186,13 +187,13 @@ def slow_detector(where: str) -> str:
                     time.sleep(0.01)
 
         class Slow:
-            def __init__(self, models_root):
+            def __init__(self, models_root, settings):
                 wait("made")
             def detect_many(self, pictures):
                 wait("asked")
 
-        auflow.stages.detect.MtcnnDetector = Slow
-        sys.exit(serve("tcp://127.0.0.1:*", None, Path("nowhere")))
+        auflow.stages.detect.load_detector = Slow
+        sys.exit(serve("tcp://127.0.0.1:*", None, Path("nowhere"), StageSettings()))
         """
     )
 

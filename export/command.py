@@ -1,0 +1,107 @@
+"""`auflow models export onnx | coreml`: the sub-parsers and their handlers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auflow.errors import OutputError
+
+if TYPE_CHECKING:
+    from auflow.export.onnx_files import Written
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["add_parser"]
+
+_GROUPS = ("mtcnn", "ccnf", "heads")
+
+DESCRIPTION = """\
+Write what auflow computes with OpenFace's model files for other runtimes. Each file is compared with auflow's own
+computation before it is written; what the comparison found is in its metadata and in index.json.
+
+The weights are OpenFace's and stay under its licence: academic and non-profit research only, not to be passed on."""
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add `export` to the commands of `auflow models`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    export = commands.add_parser(
+        "export", help="write the networks for other runtimes", description=DESCRIPTION, formatter_class=raw
+    )
+    formats = export.add_subparsers(dest="export_format", metavar="FORMAT", required=True)
+    onnx = formats.add_parser(
+        "onnx", help="ONNX graphs (IR 10, opset 17), batched over faces", description=DESCRIPTION, formatter_class=raw
+    )
+    onnx.set_defaults(handler=_export_onnx)
+    _add_places(onnx, "onnx")
+    onnx.add_argument(
+        "--only", metavar="GROUP[,GROUP]", type=_groups, default=_GROUPS, help=f"some of {', '.join(_GROUPS)}"
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser, kind: str) -> None:
+    parser.add_argument(
+        "-o", "--output-dir", metavar="DIR", type=Path, default=Path(kind), help=f"where they go (default: {kind})"
+    )
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        metavar="FOLDER",
+        help="the store (default: $OPENFACE_MODELS_DIR, else OpenFaceModels in the user's data folder)",
+    )
+
+
+def _groups(text: str) -> tuple[str, ...]:
+    wanted = [word.strip() for word in text.split(",")]
+    unknown = [word for word in wanted if word not in _GROUPS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(_GROUPS)}, got {unknown[0]!r}")
+    return tuple(group for group in _GROUPS if group in wanted)
+
+
+def _export_onnx(parsed: argparse.Namespace) -> int:
+    from auflow.export.graphs import exports
+    from auflow.export.onnx_files import write_onnx
+
+    root, folder = _places(parsed)
+    sys.stdout.write(f"{'file':<28} {'MB':>6} {'s':>6}  largest error\n")
+    written = write_onnx(folder, exports(root, parsed.only), _tell)
+    sys.stdout.write(
+        f"{len(written)} graphs, {sum(each.bytes for each in written) / 1e6:.1f} MB, in {folder}; index.json has their"
+        " inputs, outputs and errors\n"
+    )
+    return 0
+
+
+def _tell(written: Written) -> None:
+    flips = written.decision_flips
+    told = "" if flips is None else f"; {flips:.2%} of the presences come out otherwise"
+    sys.stdout.write(
+        f"{written.file:<28} {written.bytes / 1e6:>6.2f} {written.seconds:>6.1f}  {written.largest_error:.1e} "
+        f"{written.error_of}{told}\n"
+    )
+    sys.stdout.flush()
+
+
+def _places(parsed: argparse.Namespace) -> tuple[Path, Path]:
+    """The store, complete and undamaged, and the folder, made."""
+    from auflow.flow.stagekit import ensure_kernels
+    from auflow.kernel_cache import place_kernel_cache
+    from auflow.models.store import default_root, require
+    from auflow.stages.settings import StageSettings
+    from auflow.threads import pin_threads
+
+    pin_threads()
+    place_kernel_cache()
+    root = default_root() if parsed.dir is None else parsed.dir.expanduser()
+    require(root)
+    folder: Path = parsed.output_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another folder with -o") from error
+    ensure_kernels(root, StageSettings())
+    return root, folder

@@ -1,0 +1,82 @@
+"""Every graph that is exported: how it is built, and how it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from auflow.backends.base import Network
+from auflow.export.checks import Deviation, check_ccnf, check_heads, check_mtcnn
+from auflow.models.au_heads import load_au_heads
+from auflow.models.clnf import load_clnf_models
+from auflow.models.mtcnn import FOLDER, LAYOUTS, read_network
+from auflow.models.onnx.ccnf import build_ccnf_graph
+from auflow.models.onnx.graph import OnnxModel
+from auflow.models.onnx.heads import build_heads_graph
+from auflow.models.onnx.mtcnn import build_graph
+from auflow.models.store import originals
+from auflow.models.types import LandmarkModel
+from auflow.stages.clnf.face_model import windows_of
+
+__all__ = ["GROUPS", "Export", "exports"]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One graph."""
+
+    name: str  # of the file, without its ending
+    about: str
+    build: Callable[[], OnnxModel]
+    check: Callable[[Network], Deviation]
+
+
+def _mtcnn(models_root: Path) -> Iterator[Export]:
+    for name, layout in LAYOUTS.items():
+        layers = read_network(originals(models_root) / FOLDER / f"{name}.dat", layout)
+        yield Export(
+            f"mtcnn_{name.lower()}", f"{name} of MTCNN, the face detector",
+            partial(build_graph, layers, name), partial(check_mtcnn, layers=layers, name=name),
+        )  # fmt: skip
+
+
+def _ccnf(models_root: Path) -> Iterator[Export]:
+    models = load_clnf_models(models_root)
+    parts: list[tuple[str | None, LandmarkModel]] = [(None, models.main)]
+    for part, model in (*parts, *((each.name, each.model) for each in models.parts)):
+        for patches, window in zip(model.patches, windows_of(part), strict=False):  # there are windows for more scales
+            whose, scale = part or "main", f"{patches.scale:g}"
+            name = f"ccnf_{whose}_{scale}"
+            yield Export(
+                name, f"CCNF response maps of the {whose} model at scale {scale}, {window} x {window}",
+                partial(build_ccnf_graph, patches, window, name),
+                partial(check_ccnf, patches=patches, window=window),
+            )  # fmt: skip
+
+
+def _heads(models_root: Path) -> Iterator[Export]:
+    for static in (False, True):
+        heads = load_au_heads(models_root, static=static)
+        name = "au_heads_static" if static else "au_heads"
+        about = "all AU heads for single pictures" if static else "all AU heads for videos"
+        yield Export(
+            name, about, partial(build_heads_graph, heads, name),
+            partial(check_heads, heads=heads, models_root=models_root),
+        )  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[Path], Iterator[Export]]] = {"mtcnn": _mtcnn, "ccnf": _ccnf, "heads": _heads}
+
+
+def exports(models_root: Path, groups: tuple[str, ...]) -> Iterator[Export]:
+    """The graphs of these groups, read and built one after the other.
+
+    Raises
+    ------
+    ModelError
+        A model file is missing or damaged.
+    """
+    for group in groups:
+        yield from GROUPS[group](models_root)
