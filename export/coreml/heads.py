@@ -27,7 +27,6 @@ _DESCRIPTIONS = {
     "au_heads": "Action Units of videos from descriptors and running medians of faces",
     "au_heads_static": "Action Units of single pictures from descriptors of faces",
 }
-_FACES = (1, 256)  # to a call
 _MADE_UP = 32
 # Single precision is off by 3e-6 on real descriptors. In half precision it is 3e-3 as long as sums are in single
 # precision, which no device promises.
@@ -45,8 +44,7 @@ def plans(models_root: Path) -> list[Plan]:
     for name, static in _GRAPHS.items():
         heads = load_au_heads(models_root, static=static)
         graph = build_heads_graph(heads, name)
-        weights = weights_of_heads(heads)
-        out.append(Plan(graph, f"{name}.mlpackage", _DESCRIPTIONS[name], {"n": _FACES}, "float32", weights))
+        out.append(Plan(graph, f"{name}.mlpackage", _DESCRIPTIONS[name], weights_of_heads(heads)))
     return out
 
 

@@ -24,15 +24,8 @@ from auflow.models.store import originals
 from auflow.stages.detect.boxes import face_probability
 from auflow.stages.detect.mtcnn import MtcnnDetector
 
-__all__ = ["SIDES", "evaluate", "plans"]
+__all__ = ["evaluate", "plans"]
 
-# PNet's pyramid has other sizes for each size of picture, so they are a range and no list; the first level is a fifth
-# of the picture, and 2048 px are enough for pictures of 10,000. Each level goes by itself.
-SIDES: dict[str, dict[str, int | tuple[int, int]]] = {
-    "PNet": {"n": 1, "h": (12, 2048), "w": (12, 2048)},
-    "RNet": {"n": (1, 256)},
-    "ONet": {"n": (1, 256)},
-}
 _DESCRIPTIONS = {
     "PNet": "MTCNN, first network: faces proposed at every second pixel of one level of the pyramid",
     "RNet": "MTCNN, second network: proposals judged, patches of 24 px",
@@ -44,7 +37,7 @@ _LEAST_OVERLAP = 0.8  # of a face's box with that of the exact path: intersectio
 
 
 def plans(models_root: Path) -> list[Plan]:
-    """The three networks in half precision.
+    """The three networks.
 
     Raises
     ------
@@ -53,16 +46,8 @@ def plans(models_root: Path) -> list[Plan]:
     out = []
     for name, layout in LAYOUTS.items():
         layers = read_network(originals(models_root) / FOLDER / f"{name}.dat", layout)
-        out.append(
-            Plan(
-                build_graph(layers, name),
-                f"mtcnn_{name.lower()}.mlpackage",
-                _DESCRIPTIONS[name],
-                SIDES[name],
-                "float16",
-                weights_of_network(layers, name),
-            )
-        )
+        graph, file_name = build_graph(layers, name), f"mtcnn_{name.lower()}.mlpackage"
+        out.append(Plan(graph, file_name, _DESCRIPTIONS[name], weights_of_network(layers, name)))
     return out
 
 

@@ -15,6 +15,7 @@ from auflow.export.coreml import heads, networks
 from auflow.export.coreml.plan import Exported, Plan
 from auflow.export.coreml.samples import Samples, take_samples
 from auflow.export.coreml.weights import check_weights
+from auflow.models.coreml.choices import precision_of, sides_of
 from auflow.models.coreml.package import Package, read_package, tell
 from auflow.models.coreml.tools import coremltools
 from auflow.models.coreml.translate import TARGET, write_package
@@ -72,9 +73,9 @@ def export_plans(
         for plan in plans:
             progress(f"{plan.file_name}: written, its weights compared")
             path = unchecked / plan.file_name
-            write_package(plan.model, path, sides=plan.sides, precision=plan.precision)
+            write_package(plan.model, path, sides=sides_of(plan.model), precision=precision_of(plan.model))
             packages[plan.model.name] = package = read_package(path)
-            roundings[plan.model.name] = check_weights(package, plan.weights, plan.precision)
+            roundings[plan.model.name] = check_weights(package, plan.weights, precision_of(plan.model))
         progress("computed and compared with the exact path")
         errors = {
             **networks.evaluate(packages, models_root, samples),
@@ -108,7 +109,7 @@ def _metadata(plan: Plan, rounding: float, errors: Mapping[str, float], samples:
         "version": auflow.__version__,
         "short_description": plan.description,
         "auflow.graph_sha256": plan.model.sha256,
-        "auflow.precision": plan.precision,
+        "auflow.precision": precision_of(plan.model),
         "auflow.minimum_deployment_target": TARGET,
         "auflow.checked_on": f"{real if samples.clip else 'no real pictures'}, and made-up numbers",
         "auflow.checked_by": "NumPy, from the saved program; it was not run by Core ML",
@@ -123,7 +124,11 @@ def _size(path: Path) -> int:
 
 
 def _put(
-    plan: Plan, package: Package, folder: Path, roundings: Mapping[str, float], errors: Mapping[str, Mapping[str, float]]
+    plan: Plan,
+    package: Package,
+    folder: Path,
+    roundings: Mapping[str, float],
+    errors: Mapping[str, Mapping[str, float]],
 ) -> Exported:
     """Give a checked package its name; what has it already must be a package too."""
     place, name = folder / plan.file_name, plan.model.name

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auflow.export.coreml.weights import Expected
-from auflow.models.coreml.translate import Precision, Sides
 from auflow.models.onnx.graph import OnnxModel
 
 __all__ = ["Exported", "Plan"]
@@ -31,6 +30,4 @@ class Plan:
     model: OnnxModel
     file_name: str
     description: str
-    sides: Sides
-    precision: Precision
     weights: Expected

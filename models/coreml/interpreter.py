@@ -138,53 +138,13 @@ def _cast(x: _Array, dtype: str) -> _Array:
         return x.astype(_CASTS[dtype])
 
 
-def _relu(x: _Array) -> _Array:
-    return np.maximum(x, 0)
-
-
 def _sigmoid(x: _Array) -> _Array:
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 
 
-def _sqrt(x: _Array) -> _Array:
-    return np.sqrt(x)
-
-
 def _identity(x: _Array) -> _Array:
     return x
-
-
-def _add(x: _Array, y: _Array) -> _Array:
-    return np.add(x, y)
-
-
-def _sub(x: _Array, y: _Array) -> _Array:
-    return np.subtract(x, y)
-
-
-def _mul(x: _Array, y: _Array) -> _Array:
-    return np.multiply(x, y)
-
-
-def _real_div(x: _Array, y: _Array) -> _Array:
-    return np.divide(x, y)
-
-
-def _minimum(x: _Array, y: _Array) -> _Array:
-    return np.minimum(x, y)
-
-
-def _maximum(x: _Array, y: _Array) -> _Array:
-    return np.maximum(x, y)
-
-
-def _greater(x: _Array, y: _Array) -> _Array:
-    return np.greater(x, y)
-
-
-def _equal(x: _Array, y: _Array) -> _Array:
-    return np.equal(x, y)
 
 
 def _select(cond: _Array, a: _Array, b: _Array) -> _Array:
@@ -228,23 +188,35 @@ def _slice_by_index(x: _Array, begin: _Array, end: _Array, begin_mask: _Array, e
     return part
 
 
-def _reduce_min(x: _Array, axes: _Array, keep_dims: _Array) -> _Array:
-    return np.min(x, axis=tuple(axes.tolist()), keepdims=bool(keep_dims))
+def _unary(function: Callable[[_Array], _Array]) -> Callable[..., _Array]:
+    def operation(x: _Array) -> _Array:
+        return function(x)
+
+    return operation
 
 
-def _reduce_mean(x: _Array, axes: _Array, keep_dims: _Array) -> _Array:
-    return np.mean(x, axis=tuple(axes.tolist()), keepdims=bool(keep_dims))
+def _binary(function: Callable[[_Array, _Array], _Array]) -> Callable[..., _Array]:
+    def operation(x: _Array, y: _Array) -> _Array:
+        return function(x, y)
+
+    return operation
 
 
-def _reduce_sum(x: _Array, axes: _Array, keep_dims: _Array) -> _Array:
-    return np.sum(x, axis=tuple(axes.tolist()), keepdims=bool(keep_dims))
+def _reduction(function: Callable[..., Any]) -> Callable[..., _Array]:
+    def operation(x: _Array, axes: _Array, keep_dims: _Array) -> _Array:
+        return np.asarray(function(x, axis=tuple(axes.tolist()), keepdims=bool(keep_dims)))
+
+    return operation
 
 
 _FUNCTIONS: dict[str, Callable[..., _Array]] = {
-    function.__name__[1:]: function
-    for function in (
-        _conv, _max_pool, _prelu, _linear, _matmul, _cast, _relu, _sigmoid, _sqrt, _identity, _add, _sub, _mul,
-        _real_div, _minimum, _maximum, _greater, _equal, _select, _transpose, _reshape, _expand_dims, _squeeze,
-        _gather, _concat, _slice_by_index, _reduce_min, _reduce_mean, _reduce_sum,
-    )
+    "conv": _conv, "max_pool": _max_pool, "prelu": _prelu, "linear": _linear, "matmul": _matmul, "cast": _cast,
+    "sigmoid": _sigmoid, "identity": _identity, "select": _select, "transpose": _transpose, "reshape": _reshape,
+    "expand_dims": _expand_dims, "squeeze": _squeeze, "gather": _gather, "concat": _concat,
+    "slice_by_index": _slice_by_index,
+    "relu": _unary(lambda x: np.maximum(x, 0)), "sqrt": _unary(np.sqrt),
+    "add": _binary(np.add), "sub": _binary(np.subtract), "mul": _binary(np.multiply), "real_div": _binary(np.divide),
+    "minimum": _binary(np.minimum), "maximum": _binary(np.maximum),
+    "greater": _binary(np.greater), "equal": _binary(np.equal),
+    "reduce_min": _reduction(np.min), "reduce_mean": _reduction(np.mean), "reduce_sum": _reduction(np.sum),
 }  # fmt: skip

@@ -34,9 +34,9 @@ def find_prelus(model: OnnxModel) -> dict[str, Prelu]:
             takers[name] = takers.get(name, 0) + 1
     found = {}
     for node in model.nodes:
-        if node.operator == "Add" and (prelu := _prelu(node, makers, model)):
-            if all(takers[name] == 1 for name in prelu.inner):
-                found[node.outputs[0]] = prelu
+        prelu = _prelu(node, makers, model) if node.operator == "Add" else None
+        if prelu is not None and all(takers[name] == 1 for name in prelu.inner):
+            found[node.outputs[0]] = prelu
     return found
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy as np
 from numpy.typing import NDArray
 
 from auflow.models.onnx import writer
