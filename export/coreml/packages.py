@@ -68,6 +68,8 @@ def export_plans(
     folder: Path, plans: list[Plan], models_root: Path, samples: Samples, progress: Callable[[str], None]
 ) -> list[Exported]:
     """`export_coreml` of some packages, checked on some samples."""
+    for plan in plans:
+        _refuse_other(folder / plan.file_name)
     with _unchecked(folder) as unchecked:
         packages, roundings = {}, {}
         for plan in plans:
@@ -123,6 +125,12 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+def _refuse_other(place: Path) -> None:
+    """What has a package's name already is replaced only where it is a package."""
+    if place.exists() and not (place / "Manifest.json").is_file():
+        raise OutputError(f"{place}: is there and no .mlpackage: remove it or choose another folder")
+
+
 def _put(
     plan: Plan,
     package: Package,
@@ -130,10 +138,8 @@ def _put(
     roundings: Mapping[str, float],
     errors: Mapping[str, Mapping[str, float]],
 ) -> Exported:
-    """Give a checked package its name; what has it already must be a package too."""
+    """Give a checked package its name."""
     place, name = folder / plan.file_name, plan.model.name
-    if place.exists() and not (place / "Manifest.json").is_file():
-        raise OutputError(f"{place}: is there and no .mlpackage: remove it or choose another folder")
     try:
         if place.exists():
             shutil.rmtree(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -33,9 +34,11 @@ def coremltools() -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without coremltools' progress bars, of which there are three for each program."""
+    """Without coremltools' progress bars, three for each program, and what it says of a folder that it lets fall."""
     before, sys.stderr = sys.stderr, StringIO()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
     finally:
         sys.stderr = before

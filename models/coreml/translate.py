@@ -6,6 +6,7 @@ operators that our graphs have, with the attributes that they use; any other is 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ def write_package(model: OnnxModel, path: Path, *, sides: Sides, precision: Prec
             compute_units=tools.ComputeUnit.ALL,
             skip_model_load=True,
         )
-    package.save(str(path))
+    try:
+        package.save(str(path))
+    finally:  # else it lies there until this process ends
+        shutil.rmtree(package.package_path, ignore_errors=True)
 
 
 def _tensor_type(name: str, shape: Sequence[int | str], sides: Sides) -> Any:
