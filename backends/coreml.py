@@ -11,7 +11,9 @@ import json
 import platform
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -108,29 +110,33 @@ class CoremlBackend:
                 except RuntimeError:  # cut short or damaged: compiled anew
                     shutil.rmtree(place, ignore_errors=True)
             return self._compiled(model, place)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise BackendError(f"backend coreml: {model.name} cannot be made ready by Core ML: {error}") from error
 
     def _compiled(self, model: OnnxModel, place: Path) -> _CoremlNetwork:
+        with ExitStack() as stack:
+            folder = self._unfinished()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            package, program = folder / f"{model.name}.mlpackage", folder / f"{model.name}.mlmodelc"
+            write_package(model, package, sides=sides_of(model), precision=precision_of(model))
+            self._runtime.compile(package, program)
+            try:
+                program.rename(place)  # whole or not at all
+            except OSError:  # another process was first, or nothing can be kept
+                if not place.is_dir():
+                    network = _CoremlNetwork(self._runtime.load(program), model)
+                    stack.pop_all()
+                    weakref.finalize(network, shutil.rmtree, folder, ignore_errors=True)
+                    return network
+            return _CoremlNetwork(self._runtime.load(place), model)
+
+    def _unfinished(self) -> Path:
+        """A folder of our own beside the place, or where nothing can be kept."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryDirectory(prefix=".", dir=self._folder, ignore_cleanup_errors=True)
-        except OSError:  # nothing is kept
-            made = tempfile.TemporaryDirectory(prefix="auflow-coreml-", ignore_cleanup_errors=True)
-        package, program = Path(made.name) / f"{model.name}.mlpackage", Path(made.name) / f"{model.name}.mlmodelc"
-        write_package(model, package, sides=sides_of(model), precision=precision_of(model))
-        self._runtime.compile(package, program)
-        try:
-            program.rename(place)  # whole or not at all; who came first has made the same
-            program = place
+            return Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
         except OSError:
-            program = place if place.is_dir() else program
-        network = _CoremlNetwork(self._runtime.load(program), model)
-        if program == place:
-            made.cleanup()
-        else:
-            network.keep = made
-        return network
+            return Path(tempfile.mkdtemp(prefix="auflow-coreml-"))
 
     def _digest(self, model: OnnxModel) -> str:
         told = [
@@ -145,7 +151,6 @@ class _CoremlNetwork:
         self._predict = predict
         self._model = model
         self._sides = sides_of(model)
-        self.keep: object = None  # a folder that goes with this
 
     def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """As `Network.run`; BackendError where an input has another size than the program is for."""

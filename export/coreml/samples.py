@@ -22,7 +22,7 @@ from auflow.stages.settings import StageSettings
 __all__ = ["Samples", "made_up_descriptors", "made_up_images", "take_samples"]
 
 _FRAMES = 150  # of the clip; more say nothing new
-_PICTURE_EVERY, _DESCRIPTOR_EVERY = 15, 5
+_PICTURE_EVERY, _DESCRIPTOR_EVERY = 30, 5
 _MEDIAN_EVERY = 2  # as the AU stage does
 _LARGEST_FHOG, _GEOMETRY_SPREAD = 0.4, 10.0  # of FHOG by its making; of shapes about as in videos
 
@@ -54,7 +54,7 @@ def take_samples(clip: Path | None, models_root: Path) -> Samples:
     pictures: list[NDArray[np.uint8]] = []
     with open_source(clip) as source:
         bgr = np.empty((source.info.height_px, source.info.width_px, 3), np.uint8)
-        while len(pictures) * _PICTURE_EVERY < _FRAMES and (read := source.read_into(bgr)) is not None:
+        while (read := source.read_into(bgr)) is not None and read[0] <= _FRAMES:
             frame = Frame(*read, bgr)
             if frame.index % _PICTURE_EVERY == 1:
                 pictures.append(bgr.copy())

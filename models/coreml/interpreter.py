@@ -9,6 +9,7 @@ known: some add in half precision.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -110,11 +111,15 @@ def _max_pool(
     if not ceil_mode:
         raise BackendError("max_pool that leaves pixels out (ceil_mode false) is not known to the interpreter")
     # The last window may hang over the edge: what lies beyond is below all.
-    beyond = [-(side - size) % stride for side, size, stride in zip(x.shape[2:], kernel_sizes, strides, strict=True)]
+    size, stride = kernel_sizes.tolist(), strides.tolist()
+    beyond = [-(side - k) % step for side, k, step in zip(x.shape[2:], size, stride, strict=True)]
     wide = np.pad(x, ((0, 0), (0, 0), (0, beyond[0]), (0, beyond[1])), constant_values=-np.inf)
-    windows = sliding_window_view(wide, tuple(kernel_sizes.tolist()), axis=(2, 3))
-    out: _Array = windows[:, :, :: strides[0], :: strides[1]].max(axis=(4, 5))
-    return out
+    rows, columns = (side - k + 1 for side, k in zip(wide.shape[2:], size, strict=True))
+    parts = [
+        wide[:, :, row : row + rows : stride[0], column : column + columns : stride[1]]
+        for row, column in np.ndindex(*size)
+    ]
+    return reduce(np.maximum, parts)
 
 
 def _prelu(x: _Array, alpha: _Array) -> _Array:
