@@ -22,6 +22,10 @@ def load_backend(name: BackendName) -> GraphBackend:
         from auflow.backends.tensorrt import TensorrtBackend
 
         return TensorrtBackend()
+    if name == "coreml":
+        from auflow.backends.coreml import CoremlBackend
+
+        return CoremlBackend()
     from auflow.backends.ort import OrtBackend
 
     return OrtBackend(name)

@@ -40,6 +40,17 @@ def add_parser(commands: Subparsers) -> None:
     onnx.add_argument(
         "--only", metavar="GROUP[,GROUP]", type=_groups, default=_GROUPS, help=f"some of {', '.join(_GROUPS)}"
     )
+    coreml = formats.add_parser(
+        "coreml",
+        help="Core ML packages (macOS 13, iOS 16) of MTCNN and the AU heads, on any platform",
+        description=DESCRIPTION.replace(" and index.json", ""),
+        formatter_class=raw,
+    )
+    coreml.set_defaults(handler=_export_coreml)
+    _add_places(coreml, "coreml")
+    coreml.add_argument(
+        "--clip", metavar="VIDEO", type=Path, help="with a face, to check on (default: the demo clip of a checkout)"
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -73,6 +84,24 @@ def _export_onnx(parsed: argparse.Namespace) -> int:
         f"{len(written)} graphs, {sum(each.bytes for each in written) / 1e6:.1f} MB, in {folder}; index.json has their"
         " inputs, outputs and errors\n"
     )
+    return 0
+
+
+def _export_coreml(parsed: argparse.Namespace) -> int:
+    from auflow.export.coreml import export_coreml
+    from auflow.models.coreml.tools import coremltools
+
+    coremltools()  # before kernels are compiled for nothing
+    root, folder = _places(parsed)
+
+    def tell(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    for each in export_coreml(folder, root, tell, clip=parsed.clip):
+        errors = ", ".join(f"{what} {error:.2g}" for what, error in each.errors.items())
+        tell(f"{each.path} {each.size_bytes / 1e6:.2f} MB; weights to {each.weights_error:.1g}; {errors}")
+    tell("computed here by NumPy from what was saved; Core ML itself computes on a Mac only")
     return 0
 
 
