@@ -21,6 +21,7 @@ Facial Action Units, landmarks and head pose from video, as OpenFace 2.2 compute
 EPILOG = """\
 first steps:
   auflow models fetch --accept-license    get OpenFace's model files (for research, see its licence)
+  auflow doctor                           is everything here? what is broken, and what mends it
   auflow run interview.mp4                write interview.csv to this folder
   auflow plot interview.csv               draw its Action Units, head and gaze to interview.png
   auflow report interview.csv             one page: can its numbers be used, and where not?
@@ -77,6 +78,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     from auflow.benchmarks.command import add_parser as add_bench_parser
     from auflow.coherence.command import add_budget_options
+    from auflow.doctor.command import add_parser as add_doctor_parser
     from auflow.export.command import add_parser as add_export_parser
     from auflow.live.command import add_parser as add_listen_parser
     from auflow.live.keys_command import add_parser as add_keys_parser
@@ -107,4 +109,5 @@ def _parser() -> argparse.ArgumentParser:
     add_listen_parser(commands)
     add_keys_parser(commands)
     add_bench_parser(commands)
+    add_doctor_parser(commands)
     return parser

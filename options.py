@@ -31,6 +31,7 @@ class RunOptions:
     checkpoint_s: float = 1.0  # how often a place to go on from is kept; more rarely in a long input
     metrics: tuple[str, int] | None = None  # host and port where the metrics of the run are told
     summary: Path | None = None  # where the figures of the run go as JSON
+    timeline: Path | None = None  # where the timeline of the run goes
     began_s: float = field(default_factory=time.monotonic, compare=False)  # monotonic; first results count from it
 
 
@@ -48,8 +49,8 @@ def check_outputs(options: RunOptions) -> None:
     Raises
     ------
     UsageError
-        Two inputs would write the same file, an output would replace an input or the summary file another one; both
-        paths are named.
+        Two inputs would write the same file, an output would replace an input, or the summary or timeline
+        another file; both paths are named.
     """
     writers: dict[Path, Path] = {}
     for source in options.inputs:
@@ -66,15 +67,20 @@ def check_outputs(options: RunOptions) -> None:
     written = [path for output in writers for path in _files(output, options.settings)]
     _check_inputs_survive(options, written, "choose another folder with -o")
     if options.summary is not None:
-        _check_summary(options, options.summary, written)
+        _check_one(options, options.summary, "summary", written)
+        written.append(options.summary)
+    if options.timeline is not None:
+        _check_one(options, options.timeline, "timeline", written)
 
 
-def _check_summary(options: RunOptions, summary: Path, written: Sequence[Path]) -> None:
-    if summary.exists() and not summary.is_file():
-        raise UsageError(f"--summary: expected the name of a file, got {summary}, which is none")
-    if summary.resolve() in {path.resolve() for path in written}:
-        raise UsageError(f"{summary} would be both the summary and a result; choose another name for --summary")
-    _check_inputs_survive(options, [summary], "choose another name for --summary")
+def _check_one(options: RunOptions, path: Path, what: str, written: Sequence[Path]) -> None:
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--{what}: expected the name of a file, got {path}, which is none")
+    for other in written:
+        if path.resolve() == other.resolve():
+            result = "the summary" if other is options.summary else "a result"
+            raise UsageError(f"{path} would be both the {what} and {result}; choose another name for --{what}")
+    _check_inputs_survive(options, [path], f"choose another name for --{what}")
 
 
 def _check_inputs_survive(options: RunOptions, written: Sequence[Path], remedy: str) -> None:

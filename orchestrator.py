@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auflow.flow.crew import Crew, Plan
 from auflow.flow.job import StreamJob
@@ -16,6 +18,9 @@ from auflow.stages.decode.pipe import is_pipe
 from auflow.stages.sink.provenance import models_digest
 from auflow.telemetry.probe import MODEL_DIGITS, Telemetry
 
+if TYPE_CHECKING:
+    from auflow.run_timeline import RunTimeline
+
 __all__ = ["run"]
 
 
@@ -26,6 +31,7 @@ def run(
     kit: str = "auflow.flow.stagekit",
     nursery: Nursery | None = None,
     limits: Limits | None = None,
+    timeline: RunTimeline | None = None,
 ) -> list[StreamSummary]:
     """Work through the inputs of `options` in separate processes.
 
@@ -40,6 +46,7 @@ def run(
     kit : name of the module that makes the stages in the workers (see `auflow.flow.stagekit`)
     nursery : one that has been started already, and is ended here
     limits : of patience and of restarts
+    timeline : made of what the workers note, whatever comes of the run
 
     Returns
     -------
@@ -58,7 +65,7 @@ def run(
         nursery = stack.enter_context(nursery or Nursery(stdin=STDIN in options.inputs))
         if not options.inputs:
             return []
-        asked = Telemetry()
+        topology, asked = plan(options), Telemetry()
         if options.metrics is not None:
             from auflow.run_metrics import RunMetrics
 
@@ -66,7 +73,10 @@ def run(
             reporter = RunMetrics(options.metrics, asked.models, reporter, lambda: crew.metrics_ports)
             stack.callback(reporter.close)
             reporter.note(f"metrics at http://{reporter.address}/metrics")
-        topology = plan(options)
+        if timeline is not None:
+            stack.callback(timeline.finish, reporter)  # when the workers are gone
+            most = timeline.share(sum(map(len, topology.groups().values())))
+            asked = replace(asked, timeline=str(timeline.folder), timeline_records=most)
         supervisor = Supervisor(topology, [_job(options, path) for path in options.inputs], options.began_s, limits)
         what = Plan(topology, options.models_root, options.settings, kit, telemetry=asked)
         crew = Crew(what, supervisor, reporter, nursery, stack)

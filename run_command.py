@@ -28,6 +28,7 @@ from auflow.threads import pin_threads
 if TYPE_CHECKING:
     from auflow.options import RunOptions
     from auflow.report import Reporter, StreamSummary
+    from auflow.run_timeline import RunTimeline
 
 __all__ = ["add_parser"]
 
@@ -149,6 +150,10 @@ def _add_how(run: argparse.ArgumentParser) -> None:
         "--metrics", metavar="HOST:PORT", type=address, help="tell Prometheus metrics at http://HOST:PORT/metrics"
         " while it runs; of this machine only, such as 127.0.0.1:8717",
     )  # fmt: skip
+    how.add_argument(
+        "--timeline", metavar="FILE", type=Path, help="what each process did when, as JSON for ui.perfetto.dev or"
+        " chrome://tracing, and how well the stages overlapped",
+    )  # fmt: skip
     how.add_argument("--quiet", "-q", action="store_true", help="no progress and no summary; errors are still told")
 
 
@@ -191,14 +196,28 @@ def _run(parsed: argparse.Namespace) -> int:
             options = _without_finished(options, reporter)
         if not kernels_are_ready(options.settings.model):
             reporter.note(COMPILING)
+        timeline = _timeline(options, stack)
+        runner = _runner(nursery, timeline)
         if options.summary is None:
-            return exit_code(_runner(nursery)(options, reporter))
+            return exit_code(runner(options, reporter))
         from auflow.run_summary import run_and_summarise
 
-        return exit_code(run_and_summarise(_runner(nursery), options, reporter))
+        return exit_code(run_and_summarise(runner, options, reporter, timeline=timeline))
 
 
-def _runner(nursery: Nursery | None) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
+def _timeline(options: RunOptions, stack: ExitStack) -> RunTimeline | None:
+    if options.timeline is None:
+        return None
+    from auflow.run_timeline import RunTimeline
+
+    timeline = RunTimeline(options.timeline, options.began_s, [str(path) for path in options.inputs])
+    stack.callback(timeline.close)
+    return timeline
+
+
+def _runner(
+    nursery: Nursery | None, timeline: RunTimeline | None
+) -> Callable[[RunOptions, Reporter], list[StreamSummary]]:
     # Each brings what the other does not need: the transport here, the stages there.
     if nursery is None:
         from auflow import inline
@@ -206,7 +225,7 @@ def _runner(nursery: Nursery | None) -> Callable[[RunOptions, Reporter], list[St
         return inline.run
     from auflow import orchestrator
 
-    return partial(orchestrator.run, nursery=nursery)
+    return partial(orchestrator.run, nursery=nursery, timeline=timeline)
 
 
 def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
@@ -225,6 +244,8 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         raise UsageError("--resume: what came through a pipe is gone; write it to a file and run that")
     if parsed.metrics and parsed.inline:
         raise UsageError("--metrics and --inline do not go together: each process measures its own stage")
+    if parsed.timeline is not None and parsed.inline:
+        raise UsageError("--timeline and --inline do not go together: it shows how separate processes overlap")
     settings = _settings(parsed)
     require_formats(settings.formats)
     if parsed.images:
@@ -247,6 +268,7 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
         quiet=parsed.quiet,
         metrics=parsed.metrics,
         summary=parsed.summary,
+        timeline=parsed.timeline,
         began_s=began_s,
     )
     check_outputs(options)
@@ -254,6 +276,8 @@ def _checked_options(parsed: argparse.Namespace, began_s: float) -> RunOptions:
     _prepare_folder(options.output_dir, "-o")
     if options.summary is not None:
         _prepare_folder(options.summary.resolve().parent, "--summary")
+    if options.timeline is not None:
+        _prepare_folder(options.timeline.resolve().parent, "--timeline")
     return options
 
 

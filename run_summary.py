@@ -21,6 +21,7 @@ from auflow.stages.sink.paths import all_tables
 from auflow.stages.statistics import Coherence, Convergence, Latency
 
 if TYPE_CHECKING:
+    from auflow.run_timeline import RunTimeline
     from auflow.stages.records import SourceInfo
 
 __all__ = ["run_and_summarise"]
@@ -30,9 +31,13 @@ _NOTHING = StreamSummary("", None, 0, 0, 0, 0.0, interrupted=False, error=None)
 
 
 def run_and_summarise(
-    run: Callable[[RunOptions, Reporter], list[StreamSummary]], options: RunOptions, reporter: Reporter
+    run: Callable[[RunOptions, Reporter], list[StreamSummary]],
+    options: RunOptions,
+    reporter: Reporter,
+    *,
+    timeline: RunTimeline | None = None,
 ) -> list[StreamSummary]:
-    """Run, and write `options.summary` whatever comes of it.
+    """Run, and write `options.summary` whatever comes of it, with the figures of `timeline`.
 
     Raises
     ------
@@ -48,11 +53,11 @@ def run_and_summarise(
         summaries = run(options, listener)
     except BaseException as error:
         try:
-            _write(path, _document(options, listener.summaries, error))
+            _write(path, _document(options, listener.summaries, error, timeline))
         except OutputError as second:
             reporter.warning(str(second))
         raise
-    _write(path, _document(options, listener.summaries, None))
+    _write(path, _document(options, listener.summaries, None, timeline))
     return summaries
 
 
@@ -83,7 +88,12 @@ class _Listener:
         self._reporter.close()
 
 
-def _document(options: RunOptions, summaries: dict[str, StreamSummary], error: BaseException | None) -> dict[str, Any]:
+def _document(
+    options: RunOptions,
+    summaries: dict[str, StreamSummary],
+    error: BaseException | None,
+    timeline: RunTimeline | None,
+) -> dict[str, Any]:
     code, text = _outcome(list(summaries.values()), error)
     settings = {**asdict(options.settings), "inline": options.inline, "jobs": options.jobs}
     formats = options.settings.formats
@@ -96,6 +106,7 @@ def _document(options: RunOptions, summaries: dict[str, StreamSummary], error: B
         "error": text,
         "inputs": inputs,
         "totals": _totals(list(summaries.values()), [entry["state"] for entry in inputs], options.began_s),
+        "timeline": None if timeline is None else timeline.figures,
     }
 
 

@@ -32,6 +32,10 @@ class GraphBackend(Protocol):
     def batch(self) -> int:
         """Items that one call takes best: small where a cache is to hold them, large where a call costs much."""
 
+    @property
+    def shares_maps(self) -> bool:
+        """Whether a call costs so much that whole pictures share it; on a CPU they would only share the cache."""
+
     def load(self, model: OnnxModel) -> Network:
         """Make a graph ready; this may take minutes where an engine is built for the first time.
 

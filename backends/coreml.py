@@ -87,6 +87,7 @@ class CoremlBackend:
 
     name = "coreml"
     batch = _BATCH
+    shares_maps = True
 
     def __init__(self, runtime: Runtime | None = None, folder: Path | None = None) -> None:
         if runtime is None:

@@ -45,6 +45,7 @@ class OrtBackend:
         require(name)
         self.name: str = name
         self.batch = _CPU_BATCH if name == "ort-cpu" else _GPU_BATCH
+        self.shares_maps = name != "ort-cpu"
         self._providers = ORT_PROVIDERS[name]
 
     def load(self, model: OnnxModel) -> _OrtNetwork:

@@ -48,6 +48,7 @@ class TensorrtBackend:
 
     name = "tensorrt"
     batch = _BATCH
+    shares_maps = True
 
     def __init__(self, cache: EngineCache | None = None, *, fp16: bool = True) -> None:
         require("tensorrt")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from auflow.flow import stagekit
 from auflow.flow.stagekit import (
     ensure_kernels,
+    fit_together,
     keep_picture,
     make_au,
     make_detector,
@@ -32,6 +33,7 @@ from auflow.stages.settings import StageSettings
 
 __all__ = [
     "ensure_kernels",
+    "fit_together",
     "keep_picture",
     "make_au",
     "make_clnf",

@@ -12,6 +12,7 @@ from typing import Any
 
 from auflow.flow.stagekit import (
     ensure_kernels,
+    fit_together,
     keep_picture,
     make_au,
     make_clnf,
@@ -30,6 +31,7 @@ from auflow.telemetry.probe import Probe
 
 __all__ = [
     "ensure_kernels",
+    "fit_together",
     "is_on",
     "keep_picture",
     "make_au",

@@ -18,12 +18,13 @@ from auflow.models.onnx.mtcnn import SIDES_PX
 from auflow.models.pdm import read_pdm
 from auflow.models.store import originals
 from auflow.models.types import CcnfPatches
+from auflow.stages.au.fhog import fhog
 from auflow.stages.au.heads import Heads, load_describer
 from auflow.stages.clnf.map_fitter import cut_areas
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.pdm import FittingPDM
 
-__all__ = ["Deviation", "check_ccnf", "check_heads", "check_mtcnn", "picture"]
+__all__ = ["Deviation", "check_ccnf", "check_fhog", "check_heads", "check_mtcnn", "picture"]
 
 _MAP_SIZES = ((12, 12), (21, 34), (96, 71))  # of PNet's images
 _PATCHES = (1, 7)
@@ -80,6 +81,18 @@ def check_ccnf(network: Network, patches: CcnfPatches, window: int) -> Deviation
     (maps,) = network.run(np.stack(areas), np.array(views, np.int64))
     worst = float(np.abs(maps - np.stack(expected)).max())
     return Deviation(worst, 5e-6, "response maps, against the kernels in Numba, on made-up pictures in all views")
+
+
+def check_fhog(network: Network) -> Deviation:
+    """Of descriptors from those of the kernel, of made-up faces, noise, and a black picture."""
+    rng = np.random.default_rng(7)
+    drawn = [np.stack([picture(112, 112, 3 * n + c) for c in range(3)], axis=-1) for n in range(6)]
+    noise = rng.integers(0, 256, (2, 112, 112, 3))
+    faces = np.concatenate([np.stack(drawn), noise, np.zeros((1, 112, 112, 3))]).astype(np.uint8)
+    (found,) = network.run(faces)
+    expected = np.stack([fhog(face).reshape(-1) for face in faces])
+    worst = float(np.abs(found - expected).max())
+    return Deviation(worst, 2e-6, "descriptors (up to 0.85), against the kernel in Numba, on made-up faces and noise")
 
 
 def check_heads(network: Network, heads: AuHeads, models_root: Path) -> Deviation:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-_GROUPS = ("mtcnn", "ccnf", "heads")
+_GROUPS = ("mtcnn", "ccnf", "fhog", "heads")
 
 DESCRIPTION = """\
 Write what auflow computes with OpenFace's model files for other runtimes. Each file is compared with auflow's own

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from auflow.backends.base import Network
-from auflow.export.checks import Deviation, check_ccnf, check_heads, check_mtcnn
+from auflow.export.checks import Deviation, check_ccnf, check_fhog, check_heads, check_mtcnn
 from auflow.models.au_heads import load_au_heads
 from auflow.models.clnf import load_clnf_models
 from auflow.models.mtcnn import FOLDER, LAYOUTS, read_network
 from auflow.models.onnx.ccnf import build_ccnf_graph
+from auflow.models.onnx.fhog import build_fhog_graph
 from auflow.models.onnx.graph import OnnxModel
 from auflow.models.onnx.heads import build_heads_graph
 from auflow.models.onnx.mtcnn import build_graph
@@ -67,7 +68,11 @@ def _heads(models_root: Path) -> Iterator[Export]:
         )  # fmt: skip
 
 
-GROUPS: dict[str, Callable[[Path], Iterator[Export]]] = {"mtcnn": _mtcnn, "ccnf": _ccnf, "heads": _heads}
+def _fhog(_models_root: Path) -> Iterator[Export]:
+    yield Export("fhog", "FHOG of aligned faces, for devices that keep them", build_fhog_graph, check_fhog)
+
+
+GROUPS: dict[str, Callable[[Path], Iterator[Export]]] = {"mtcnn": _mtcnn, "ccnf": _ccnf, "fhog": _fhog, "heads": _heads}
 
 
 def exports(models_root: Path, groups: tuple[str, ...]) -> Iterator[Export]:

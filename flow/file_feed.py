@@ -129,7 +129,7 @@ class FileFeed:
             return True
         index, timestamp_s = got
         frame = outlet.frame(self.stream, slot, index, timestamp_s, (info.height_px, info.width_px))
-        outlet.shell.probe.worked("decode", began_s, frame.taken_s, trace=frame.trace)
+        outlet.shell.probe.worked("decode", began_s, frame.taken_s, trace=frame.trace, stream=self.stream, frame=index)
         if frame.index in self._job.quarantined:
             self._keep_picture(frame.index, pixels)
             frame = dataclasses.replace(frame, failed=True)

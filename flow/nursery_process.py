@@ -135,6 +135,8 @@ class _Nursery:
             _let_go_of_code()
 
     def _load(self, config: WorkerConfig) -> None:
+        if config.telemetry.timeline:
+            from auflow.telemetry import timeline  # noqa: F401
         if config.telemetry.metrics:
             from auflow.telemetry import http, meter  # noqa: F401 - all workers need them
         role = config.worker.role

@@ -69,7 +69,7 @@ class Shell:
         self._next_beat_s = 0.0
         self._complain_from_s = 0.0
         self.refused = 0  # messages that were none
-        self.probe = make_probe(config.telemetry, self.name, self._warn)
+        self.probe = make_probe(config.telemetry, self.name, self._warn, life=config.incarnation)
         self.probe.counter(metrics.MESSAGES_REFUSED, lambda: self.refused)
 
     @property
@@ -191,11 +191,12 @@ class WorkerRole(ABC):
         """Make the stage, meet the peers, work until told to leave."""
         config = self.shell.config
         self.shell.connect(())  # so that a fault can be told
-        self.kit = importlib.import_module(config.kit)
-        self.kit.prepare(config.role)
-        if self.has_kernels:
-            self.kit.ensure_kernels(config.models, config.settings)
-        self.setup()
+        with self.shell.probe.noting("load"):
+            self.kit = importlib.import_module(config.kit)
+            self.kit.prepare(config.role)
+            if self.has_kernels:
+                self.kit.ensure_kernels(config.models, config.settings)
+            self.setup()
         self.shell.tell(m.Ready(self.shell.name, self.shell.probe.listen()))
         self.connect()
         self.shell.tell(m.Connected(self.shell.name))

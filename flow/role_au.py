@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from auflow.flow.job import StreamJob
-from auflow.flow.process import Shell, slot_of
+from auflow.flow.process import Shell
 from auflow.flow.roles_stages import PassingRole
 from auflow.flow.topology import Role
 from auflow.stages.records import Frame, SourceInfo
@@ -47,42 +47,18 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         fits, aus = stage.process_faces(frame, record.fits)
         return m.AuReady(record.frame, fits, aus, record.detections)
 
-    def pass_on(self, record: m.FitReady) -> None:
+    def pass_on(self, record: m.FitReady, *, before_s: float = 0.0, batch: int = 1) -> None:
         """One frame, or with it those of other live streams that have come meanwhile."""
-        records, after = self._waiting_with(record)
+        records, after = self.waiting_with(record, 1 + int(_ADDED_S / self._each_s))
         if len(records) == 1:
-            super().pass_on(record)
+            super().pass_on(record, before_s=before_s, batch=batch)
         else:
             self._pass_on_together(records)
         if after is not None:
             self.handle(after)
 
-    def _waiting_with(self, record: m.FitReady) -> tuple[list[m.FitReady], Any]:
-        """The frames to be worked on together, and the message that came behind them, if it is of another kind.
-
-        A file's frames go alone: their bits must not depend on what else waits.
-        """
-        records = [record]
-        most = min(1 + int(_ADDED_S / self._each_s), self.credit)
-        while len(records) < most and self._is_live(records[-1]):
-            other = self.receive()
-            if not isinstance(other, m.FitReady):
-                return records, other
-            if not self._is_live(other) or any(other.frame.stream == known.frame.stream for known in records):
-                return records, other
-            records.append(other)
-        return records, None
-
-    def _is_live(self, record: m.FitReady) -> bool:
-        return self.job_of(record.frame.stream).live is not None
-
     def _pass_on_together(self, records: list[m.FitReady]) -> None:
-        ring = self.shell.ring
-        pixels = [ring.array(slot_of(r.frame), r.frame.height_px, r.frame.width_px) for r in records]
-        work = [
-            (self.stage_of(r.frame.stream), Frame(r.frame.index, r.frame.timestamp_s, bgr), r.fits)
-            for r, bgr in zip(records, pixels, strict=True)
-        ]
+        work = [(self.stage_of(record.frame.stream), self.frame(record.frame), record.fits) for record in records]
 
         def at(place: int) -> None:
             ready = records[place].frame
@@ -94,7 +70,7 @@ class AuRole(PassingRole[m.FitReady, m.AuReady]):
         each_s = (time.monotonic() - began_s) / len(records)
         for place, (record, (fits, aus)) in enumerate(zip(records, results, strict=True)):
             out = m.AuReady(record.frame, fits, aus, record.detections)
-            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s)
+            self.sent(record, out, began_s + place * each_s, began_s + (place + 1) * each_s, len(records))
 
     def told(self, out: m.AuReady, took_s: float) -> None:
         """How long a frame takes, for the next ones."""

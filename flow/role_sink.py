@@ -63,7 +63,8 @@ class SinkRole(WorkerRole):
         elif isinstance(record, m.Snapshot):
             # While a segment is being written its own checkpoint is the one to go on from.
             if all(output.stream != record.stream for output in self._closing):
-                self._outputs[record.stream].snapshot(record)
+                with self.shell.probe.noting("checkpoint", record.stream):
+                    self._outputs[record.stream].snapshot(record)
         elif isinstance(record, m.StreamEnd):
             self._finish(record)
 
@@ -98,7 +99,10 @@ class SinkRole(WorkerRole):
 
     def _measure(self, label: str, record: m.AuReady, began_s: float) -> None:
         ready, probe, ended_s = record.frame, self.shell.probe, time.monotonic()
-        probe.worked(Role.SINK, began_s, ended_s, since_s=record.sent_s, trace=ready.trace)
+        probe.worked(
+            Role.SINK, began_s, ended_s, since_s=record.sent_s, trace=ready.trace, stream=ready.stream,
+            frame=ready.index,
+        )  # fmt: skip
         probe.result(label, ready.taken_s, ended_s, record.fits, record.aus, record.detections)
         probe.traced(label, ready.index, ready.trace, ready.taken_s, ended_s)
 
@@ -110,7 +114,8 @@ class SinkRole(WorkerRole):
         output = self._outputs.pop(end.stream)
         if end.last:
             self.shell.probe.ended(output.label)
-        written = output.finish(end)
+        with self.shell.probe.noting("end", end.stream):
+            written = output.finish(end)
         self._receiver.acknowledge()  # first: the news of the last stream may end the run, and the AU worker with it
         if written is not None:
             self.shell.tell(written)

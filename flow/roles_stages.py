@@ -8,7 +8,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,9 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         if isinstance(record, m.StreamStart):
             self._start(record)
         elif isinstance(record, m.Snapshot):
-            self._sender.snapshot(self.add_to(record, self._stages[record.stream].snapshot()))
+            with self.shell.probe.noting("checkpoint", record.stream):
+                marked = self.add_to(record, self._stages[record.stream].snapshot())
+            self._sender.snapshot(marked)
         elif isinstance(record, m.StreamEnd):
             self._end(record)
         else:
@@ -125,30 +127,59 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         self.shell.stream = end.stream
         self.shell.note(end.stream, 0)  # what follows is about no frame
         stage = self._stages[end.stream]
-        self._sender.end(self.finish(stage, self._jobs[end.stream], end))
+        with self.shell.probe.noting("end", end.stream):
+            ended = self.finish(stage, self._jobs[end.stream], end)
+        self._sender.end(ended)
         self._receiver.acknowledge()
         if end.last:
             job = self._jobs.pop(end.stream)
             self._idle = {job.settings: self._stages.pop(end.stream)}  # one is enough: memory
 
-    def pass_on(self, record: FrameT) -> None:
-        """Work on a frame, and hand it over."""
-        ready: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
-        slot, ring = slot_of(ready), self.shell.ring
+    def pass_on(self, record: FrameT, *, before_s: float = 0.0, batch: int = 1) -> None:
+        """Work on a frame, on which `before_s` have been spent already, as a share of a batch's, and hand it over."""
+        ready = _frame_of(record)
         self.shell.stream = ready.stream
         self.shell.note(ready.stream, ready.index)
-        pixels = ring.array(slot, ready.height_px, ready.width_px)
+        frame = self.frame(ready)
         began_s = time.monotonic()
-        out = self.work(self._stages[ready.stream], Frame(ready.index, ready.timestamp_s, pixels), record)
-        self.sent(record, out, began_s, time.monotonic())
+        out = self.work(self._stages[ready.stream], frame, record)
+        self.sent(record, out, began_s - before_s, time.monotonic(), batch)
 
-    def sent(self, record: FrameT, out: OutT, began_s: float, ended_s: float) -> None:
-        """Hand a frame over that was worked on between two monotonic times."""
-        ready: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
+    def frame(self, ready: m.FrameReady) -> Frame:
+        """The frame with its pixels, where they lie."""
+        pixels = self.shell.ring.array(slot_of(ready), ready.height_px, ready.width_px)
+        return Frame(ready.index, ready.timestamp_s, pixels)
+
+    def waiting_with(self, record: FrameT, most: int) -> tuple[list[FrameT], Any]:
+        """Frames to be worked on together, up to `most`, and the message behind them, if it is none of these.
+
+        Of live streams, each of another one, that have come already. A file's frames go alone: their bits must not
+        depend on what else waits.
+        """
+        records = [record]
+        while len(records) < min(most, self.credit) and self._is_live(records[-1]):
+            message = self.receive()
+            if not isinstance(message, self.kind):
+                return records, message
+            other, streams = cast(FrameT, message), {_frame_of(known).stream for known in records}
+            if not self._is_live(other) or _frame_of(other).stream in streams:
+                return records, other
+            records.append(other)
+        return records, None
+
+    def _is_live(self, record: FrameT) -> bool:
+        return self._jobs[_frame_of(record).stream].live is not None
+
+    def sent(self, record: FrameT, out: OutT, began_s: float, ended_s: float, batch: int = 1) -> None:
+        """Hand a frame over that was worked on between two monotonic times, which are a share of a batch's."""
+        ready = _frame_of(record)
         self.shell.ring.hand_over(slot_of(ready), self.next_owner)
         self._sender.send(dataclasses.replace(out, sent_s=ended_s))
         since_s = record.taken_s if isinstance(record, m.FrameReady) else record.sent_s
-        self.shell.probe.worked(self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace)
+        self.shell.probe.worked(
+            self.shell.config.role, began_s, ended_s, since_s=since_s, trace=ready.trace, stream=ready.stream,
+            frame=ready.index, batch=batch,
+        )  # fmt: skip
         self.told(out, ended_s - began_s)
         self._receiver.done()
         # A file's end takes longer the longer it is; a live stream has none that does.
@@ -188,6 +219,12 @@ class PassingRole(WorkerRole, Generic[FrameT, OutT]):
         self._out.close()
 
 
+def _frame_of(record: Any) -> m.FrameReady:
+    """Of a frame on any edge."""
+    frame: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
+    return frame
+
+
 class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
     """Fits faces; asks the detection service when its state machine says so."""
 
@@ -199,6 +236,7 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         super().__init__(shell)
         self._detection = _detection(shell)
         self._detections = 0  # asked for in the frame at hand
+        self._alone = shell.config.incarnation > 0
 
     def make_stage(self, settings: StageSettings) -> Any:
         """A landmark fitter."""
@@ -215,6 +253,32 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
         self._detections = 0
         fits = stage.process(frame, self._detector(record, frame.bgr))
         return m.FitReady(record, fits, self._detections)
+
+    def pass_on(self, record: m.FrameReady, *, before_s: float = 0.0, batch: int = 1) -> None:
+        """One frame; where a backend gains by it, with it those of other live streams that have come meanwhile.
+
+        Only the fits that they ask for in any case are made together, ahead. Then each is worked on as if alone. A
+        death in their midst is at nobody's door, so a worker that is started again takes each by itself.
+        """
+        if self._alone or not self.stage_of(record.stream).gains_by_company:
+            super().pass_on(record)
+            return
+        records, after = self.waiting_with(record, WINDOW[Role.CLNF])
+        shared_s = self._fit_together(records) / len(records)
+        for each in records:
+            super().pass_on(each, before_s=shared_s, batch=len(records))
+        if after is not None:
+            self.handle(after)
+
+    def _fit_together(self, records: Sequence[m.FrameReady]) -> float:
+        """Seconds that it took."""
+        company = [each for each in records if not each.failed]
+        if len(company) < 2:
+            return 0.0
+        self.shell.note(-1, -1)
+        began_s = time.monotonic()
+        self.kit.fit_together([(self.stage_of(each.stream), self.frame(each)) for each in company])
+        return time.monotonic() - began_s
 
     def told(self, out: m.FitReady, took_s: float) -> None:
         """How the fits converged."""
@@ -241,8 +305,9 @@ class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
             asked = dataclasses.replace(request, asked_s=time.monotonic())
             self._detection.ask(asked, bgr)
             # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
-            while (answer := self._detection.receive(asked)) is None:
-                self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
+            with self.shell.probe.noting("wait", frame.stream, frame.index):
+                while (answer := self._detection.receive(asked)) is None:
+                    self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
             return answer.boxes
 
         return detect
@@ -338,7 +403,10 @@ class DetectRole(WorkerRole):
             self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
             # Told as if one had come after the other: so the times add up to those of this process.
             began = began_s + number * share_s
-            self.shell.probe.worked("detect", began, began + share_s, since_s=request.asked_s, trace=frame.trace)
+            self.shell.probe.worked(
+                "detect", began, began + share_s, since_s=request.asked_s, trace=frame.trace, stream=frame.stream,
+                frame=frame.index, batch=len(there),
+            )  # fmt: skip
 
     def close(self) -> None:
         """Close the socket."""

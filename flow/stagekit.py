@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ensure_kernels",
+    "fit_together",
     "keep_picture",
     "make_au",
     "make_clnf",
@@ -106,6 +107,13 @@ def make_clnf(models_root: Path, settings: StageSettings) -> ClnfStage:
     from auflow.stages.clnf import ClnfStage
 
     return _made.pop("clnf", None) or ClnfStage(models_root, settings)
+
+
+def fit_together(work: Sequence[tuple[ClnfStage, Frame]]) -> None:
+    """The fits that these frames, one of each stream, will ask for, in one go."""
+    from auflow.stages.clnf import fit_together as fit_really
+
+    fit_really(work)
 
 
 def make_au(models_root: Path, settings: StageSettings) -> AuStage:

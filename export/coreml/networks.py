@@ -121,7 +121,7 @@ def _overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 class _Recorder:
     """ONNX Runtime, whose networks keep what they have seen."""
 
-    name, batch = "ort-cpu", 64
+    name, batch, shares_maps = "ort-cpu", 64, False
 
     def __init__(self) -> None:
         self._backend = OrtBackend("ort-cpu")
@@ -145,7 +145,7 @@ class _Recorded:
 class _Interpreted:
     """The saved programs as a backend."""
 
-    name, batch = "interpreted", 64
+    name, batch, shares_maps = "interpreted", 64, False
 
     def __init__(self, packages: Mapping[str, Package]) -> None:
         self._packages = packages

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from auflow.errors import ShapeError
+from auflow.models.fhog import handicap, orientation_table
 
 __all__ = ["CELL_PX", "DESCRIPTOR_SIZE", "FACE_PX", "fhog", "warm_up"]
 
@@ -21,29 +22,7 @@ _BINS = 18
 _FEATURES = _BINS + _BINS // 2 + 4
 DESCRIPTOR_SIZE = _INNER * _INNER * _FEATURES
 
-# Four decimals are part of the descriptor's definition: finer ones move gradients at the borders of the bins.
-_HALF_TURN_COS = (1.0, 0.9397, 0.7660, 0.5000, 0.1736, -0.1736, -0.5000, -0.7660, -0.9397)
-_HALF_TURN_SIN = (0.0, 0.3420, 0.6428, 0.8660, 0.9848, 0.9848, 0.8660, 0.6428, 0.3420)
-
-
-def _orientation_table() -> NDArray[np.uint8]:
-    """Orientation bin of every integer gradient, indexed [dy + 255, dx + 255], (511, 511) uint8.
-
-    Bins 0 to 8 lie 20 degrees apart from the x axis towards positive y, bin o + 9 opposite to bin o;
-    the first of equal candidates wins.
-    """
-    span = np.arange(-255, 256, dtype=np.float32)
-    best = np.zeros((511, 511), np.float32)
-    table = np.zeros((511, 511), np.uint8)
-    for o, (cos, sin) in enumerate(zip(_HALF_TURN_COS, _HALF_TURN_SIN, strict=True)):
-        dot = np.float32(cos) * span[None, :] + np.float32(sin) * span[:, None]
-        length = np.abs(dot)
-        np.copyto(table, np.where(dot > 0, np.uint8(o), np.uint8(o + 9)), where=length > best)
-        np.maximum(best, length, out=best)
-    return table
-
-
-_ORIENTATIONS = _orientation_table().reshape(-1)
+_ORIENTATIONS = orientation_table().reshape(-1)
 
 # One line of rows joined: what a gradient steps over, and the pixels that have all four neighbours (and, at the ends of
 # the rows, some that have not: nobody asks for theirs).
@@ -52,11 +31,8 @@ _INSIDE = _PIXELS - 2 * FACE_PX
 _KEYS = 511  # of one gradient component
 _LINE = (_CELLS + 2) * _BINS  # a row of cells with its border
 
-# Of channels with equally strong gradients the first counts: blue, green, red in the columns that the C++
-# library handles eight at a time from column 1 on, red, green, blue in the remainder.
-_TAIL_PX = 1 + (FACE_PX - 2) // 8 * 8
-# What a later channel of blue, green, red must have more to be taken: there an equal one is enough.
-_HANDICAP = np.tile((np.arange(FACE_PX) >= _TAIL_PX).astype(np.int32), FACE_PX)[FACE_PX:-FACE_PX]
+# What a later channel of blue, green, red must have more to be taken.
+_HANDICAP = np.tile(handicap(), FACE_PX)[FACE_PX:-FACE_PX]
 
 
 @njit(cache=True, nogil=True)

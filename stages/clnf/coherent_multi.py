@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import FaceModel
+from auflow.stages.clnf.face_model import FaceModel, FitStart
 from auflow.stages.clnf.multi import DROPPED_AFTER, FACES, same_face
 from auflow.stages.clnf.snapshot import gathered, part_of
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
@@ -99,6 +99,7 @@ class CoherentMultiTracker:
     """
 
     def __init__(self, model: FaceModel, detect_every: int) -> None:
+        self._model = model
         self._places = [_Place(model) for _ in range(FACES)]
         self._demand = SearchDemand(detect_every)
         self._scene = SceneWatch()
@@ -130,12 +131,17 @@ class CoherentMultiTracker:
         for number, place in enumerate(self._places):
             place.restore(part_of(arrays, str(number)))
 
+    def ahead(self, gray: Floats) -> list[FitStart]:
+        """The fits that the next frame asks for in any case."""
+        return [start for place in self._places if not place.is_free for start in place.tracker.ahead(gray)]
+
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(number, result) of every face that is followed: gray (h, w) float32, boxes (k, 5) from `detect`.
 
         The picture must stay as it is until the next frame has been processed.
         """
         self._demand.next_frame()
+        self._model.fit_ahead(self.ahead(gray))
         results = {place.number: place.follow(gray) for place in self._places if not place.is_free}
         for box in self._new_boxes(gray, detect):
             place = self._place_for(box)

@@ -15,7 +15,7 @@ from auflow.stages.clnf.map_fitter import GraphFitter
 from auflow.stages.clnf.pdm import calc_params
 from auflow.stages.clnf.validator import LandmarkValidator
 
-__all__ = ["FaceModel", "FaceState", "PartFitter", "PartState", "likeliest", "windows_of"]
+__all__ = ["FaceModel", "FaceState", "FitStart", "PartFitter", "PartState", "likeliest", "windows_of"]
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +39,16 @@ class PartState:
     params_local: Floats  # (m,)
     landmarks_px: Floats  # (2n,) planar
     refined: bool  # False: the face was too small, the shape is only computed
+
+
+@dataclass(frozen=True, slots=True)
+class FitStart:
+    """A fit that is going to be asked for: what `FaceModel.fit` takes."""
+
+    gray: Floats  # (h, w)
+    params_global: Floats  # (6,)
+    params_local: Floats  # (m,)
+    tracking: bool
 
 
 @dataclass(slots=True)
@@ -93,8 +103,10 @@ class FaceModel:
 
         `tracking` searches only near the start, at the two finer scales.
         """
-        windows = _WINDOWS_TRACKING if tracking else self._windows_initial
-        return self.complete(gray, self.fit_main(gray, params_global, params_local, windows))
+        return self.complete(gray, self.fit_main(gray, params_global, params_local, self._windows_of(tracking)))
+
+    def _windows_of(self, tracking: bool) -> tuple[int, ...]:
+        return _WINDOWS_TRACKING if tracking else self._windows_initial
 
     def fit_main(self, gray: Floats, params_global: Floats, params_local: Floats, windows: Sequence[int]) -> FaceState:
         """The main model alone, from the given start (left unchanged), in the window of each scale."""
@@ -102,17 +114,26 @@ class FaceModel:
         outcome = self.main.fit(gray, windows, g, p, judge=True)
         return FaceState(g, p, self.pdm.landmarks_px(g, p), likelihood=outcome.likelihood, outcome=outcome)
 
+    def fit_ahead(self, starts: Sequence[FitStart]) -> None:
+        """Fits that `fit` will be asked for, together where that is cheaper; here nothing is."""
+
+    def forget_ahead(self, gray: Floats) -> None:
+        """The picture will change: what was fitted ahead in it and not asked for is of no use any more."""
+
     def complete(self, gray: Floats, state: FaceState) -> FaceState:
         """The same face, changed in place: its parts fitted and merged, and validated."""
-        outcome = state.outcome
         scale = float(state.params_global[0])
-        state.parts = tuple(part.fit(gray, state.landmarks_px, scale, outcome) for part in self.parts)
+        state.parts = tuple(part.fit(gray, state.landmarks_px, scale, state.outcome) for part in self.parts)
+        return self.conclude(gray, state)
+
+    def conclude(self, gray: Floats, state: FaceState) -> FaceState:
+        """The same face, changed in place: its parts, which are fitted, merged, and validated."""
         if any(part.refined for part in state.parts):
             for fitter, part in zip(self.parts, state.parts, strict=True):
                 fitter.merge(part, state.landmarks_px)
             state.params_global, state.params_local = calc_params(self.pdm, state.landmarks_px)
             state.landmarks_px = self.pdm.landmarks_px(state.params_global, state.params_local)
-        if outcome.ok:
+        if state.outcome.ok:
             state.confidence = self.validator.check(gray, state.landmarks_px, state.params_global)
             state.success = state.confidence > _ACCEPTED_ABOVE
         return state
@@ -145,7 +166,7 @@ class PartFitter:
     ) -> None:
         inner = part.name == _INNER
         self.name = part.name
-        self._windows = windows_of(part.name)
+        self.windows = windows_of(part.name)
         settings = (
             FitSettings(kde_sigma_px=1.75, regularisation=2.5, weight_factor=2.5, refine=False)
             if inner
@@ -165,12 +186,25 @@ class PartFitter:
 
         The work is counted in `outcome`.
         """
-        self._start[self._own_rows] = landmarks_px[self._main_rows]
-        g, p = calc_params(self.pdm, self._start)
-        wanted = main_scale > _SCALE_HEADROOM * self._first_scale
+        g, p = self.begin(landmarks_px)
+        wanted = self.wanted(main_scale)
         if wanted:
-            outcome.add(self.fitter.fit(gray, self._windows, g, p))
-        return PartState(self.name, g, p, self.pdm.landmarks_px(g, p), wanted)
+            outcome.add(self.fitter.fit(gray, self.windows, g, p))
+        return self.end(g, p, wanted)
+
+    def begin(self, landmarks_px: Floats) -> tuple[Floats, Floats]:
+        """Parameters (6,) and (m,) to start from, by the main landmarks (136,)."""
+        self._start[self._own_rows] = landmarks_px[self._main_rows]
+        return calc_params(self.pdm, self._start)
+
+    def wanted(self, main_scale: float) -> bool:
+        """Whether a face of this scale of the main model is large enough for the part to be fitted."""
+        return main_scale > _SCALE_HEADROOM * self._first_scale
+
+    def end(self, params_global: Floats, params_local: Floats, wanted: bool) -> PartState:
+        """The part as these parameters make it."""
+        landmarks_px = self.pdm.landmarks_px(params_global, params_local)
+        return PartState(self.name, params_global, params_local, landmarks_px, wanted)
 
     def merge(self, part: PartState, landmarks_px: Floats) -> None:
         """Put the part's landmarks in place of the main model's (136,)."""

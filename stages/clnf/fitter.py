@@ -125,18 +125,28 @@ class LandmarkFitter:
                 continue
             plan = self.plan(number, self.experts[number].view_index(params_global), window)
             iterations, converged = self._fit_scale(gray, number, plan, params_global, params_local)
-            outcome.view = plan.view
-            outcome.optimisations += 2
-            outcome.iterations += iterations
-            outcome.converged += converged
-            if params_global[0] < _SMALLEST_FACE:
-                outcome.ok = False
+            self.count(outcome, plan, iterations, converged, params_global)
+            if not outcome.ok:
                 break
         if judge and plan is not None:
-            outcome.likelihood = kernels.landmark_likelihood(
-                plan.maps, plan.visible, self._places[1], plan.window, plan.kde_factor
-            )
+            outcome.likelihood = self.likelihood(plan)
         return outcome
+
+    @staticmethod
+    def count(outcome: FitOutcome, plan: ScalePlan, iterations: int, converged: int, params_global: Floats) -> None:
+        """Add what a scale has come to; a face that has become too small ends the fit."""
+        outcome.view = plan.view
+        outcome.optimisations += 2
+        outcome.iterations += iterations
+        outcome.converged += converged
+        outcome.ok = bool(params_global[0] >= _SMALLEST_FACE)
+
+    def likelihood(self, plan: ScalePlan) -> float:
+        """Of the landmarks where the last optimisation of this plan has left them."""
+        found: float = kernels.landmark_likelihood(
+            plan.maps, plan.visible, self._places[1], plan.window, plan.kde_factor
+        )
+        return found
 
     def plan(self, number: int, view: int, window: int) -> ScalePlan:
         """What a fit takes at the scale of this number; made when first asked for."""

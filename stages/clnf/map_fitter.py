@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from auflow.models.onnx.ccnf import build_ccnf_graph
 from auflow.models.types import CcnfPatches, LandmarkModel
 from auflow.stages.clnf import nu_rlms_kernels as kernels
 from auflow.stages.clnf import patch_kernels
-from auflow.stages.clnf.fitter import FitSettings, LandmarkFitter, ScalePlan
+from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 
 __all__ = ["GraphFitter", "GraphPatchExperts", "MapFitter", "cut_areas"]
@@ -39,11 +41,54 @@ class MapFitter(LandmarkFitter):
 
 
 class GraphFitter(MapFitter):
-    """`MapFitter` with CCNF experts that a backend computes."""
+    """`MapFitter` with CCNF experts that a backend computes, those of several fits in one call."""
 
     def __init__(self, model: LandmarkModel, settings: FitSettings, backend: GraphBackend) -> None:
         super().__init__(model, settings)
-        self.experts = [GraphPatchExperts(patches, backend) for patches in model.patches]
+        self._graphs = [GraphPatchExperts(patches, backend) for patches in model.patches]
+        self.experts = list(self._graphs)
+
+    def fit_many(
+        self, grays: Sequence[Floats], windows: Sequence[int], params: Sequence[tuple[Floats, Floats]], *, judge: bool
+    ) -> list[FitOutcome]:
+        """What `fit` does, of several faces, scale by scale: pictures and parameters (global, local) of each."""
+        outcomes = [FitOutcome() for _ in params]
+        for number, window in enumerate(windows[: len(self.experts)]):
+            going = [k for k, outcome in enumerate(outcomes) if outcome.ok]
+            if window and going:
+                last = not any(windows[number + 1 : len(self.experts)])
+                jobs = [(grays[k], *params[k], outcomes[k]) for k in going]
+                self._fit_scale_many(number, window, jobs, judge=judge, last=last)
+        return outcomes
+
+    def _fit_scale_many(
+        self,
+        number: int,
+        window: int,
+        jobs: Sequence[tuple[Floats, Floats, Floats, FitOutcome]],
+        *,
+        judge: bool,
+        last: bool,
+    ) -> None:
+        experts, n = self._graphs[number], self.pdm.point_count
+        plans = [self.plan(number, experts.view_index(g), window) for _, g, _, _ in jobs]
+        begun, areas = [], []
+        for plan, (gray, g, p, _) in zip(plans, jobs, strict=True):
+            kernels.start_scale(plan.pdm, n, plan.scale, g, p, self._shape, self._base, self._turns)
+            points = np.ascontiguousarray(self._base.reshape(2, -1)[:, :n]).reshape(-1)
+            areas.append(cut_areas(gray, points, self._turns[1], plan.visible, window))
+            begun.append((self._base.copy(), tuple(turn.copy() for turn in self._turns)))
+        maps = experts.maps_of(np.stack(areas), np.array([plan.view for plan in plans], np.int64), window)
+        for plan, (base, turns), own, (_, g, p, outcome) in zip(plans, begun, maps, jobs, strict=True):
+            plan.maps[:, :n] = own.reshape(n, -1).T
+            self._base[:] = base
+            iterations, converged = kernels.optimise(
+                plan.pdm, self._base, plan.maps, plan.visible, plan.weights, turns, plan.window, plan.table,
+                plan.settings, self.memory(plan), g, p,
+            )  # fmt: skip
+            self.count(outcome, plan, iterations, converged, g)
+            if judge and (last or not outcome.ok):
+                outcome.likelihood = self.likelihood(plan)
 
 
 class GraphPatchExperts(PatchExperts):
@@ -61,12 +106,20 @@ class GraphPatchExperts(PatchExperts):
         ------
         BackendError
         """
+        areas = cut_areas(image, points_px, to_img, self.visible[view], window)
+        maps: Floats = self.maps_of(areas[None], np.array([view], np.int64), window)[0]
+        return maps
+
+    def maps_of(self, areas: Floats, views: NDArray[np.int64], window: int) -> Floats:
+        """Response maps (b, n, w, w) of the areas (b, n, s, s) around the landmarks of several faces, by their views.
+
+        The next call may write over them.
+        """
         if window not in self._networks:
             name = f"ccnf_{self.scale:g}_{window}"
             self._networks[window] = self._backend.load(build_ccnf_graph(self._patches, window, name))
-        areas = cut_areas(image, points_px, to_img, self.visible[view], window)
-        (maps,) = self._networks[window].run(areas[None], np.array([view], np.int64))
-        return np.ascontiguousarray(maps[0])
+        maps: Floats = self._networks[window].run(areas, views)[0]
+        return maps
 
 
 def cut_areas(

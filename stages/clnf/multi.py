@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.face_model import FaceModel, FaceState, FitStart
 from auflow.stages.clnf.snapshot import gathered, part_of
 from auflow.stages.clnf.tracker import Detect, FaceTracker, TrackResult
 from auflow.stages.state import field
@@ -52,6 +52,10 @@ class SingleTracker:
         """Go on from a `snapshot`; StateError where it is of other settings."""
         self._tracker.restore(arrays)
 
+    def ahead(self, gray: Floats) -> list[FitStart]:
+        """The fits that the next frame asks for in any case."""
+        return self._tracker.ahead(gray)
+
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(number, result) of the one face: gray (h, w) float32, boxes (k, 5) from `detect`."""
         result = self._tracker.process(gray, detect)
@@ -62,6 +66,7 @@ class MultiTracker:
     """Follows several faces, as OpenFace's FaceLandmarkVidMulti does."""
 
     def __init__(self, model: FaceModel) -> None:
+        self._model = model
         self._trackers = [FaceTracker(model) for _ in range(FACES)]
         self.reset()
 
@@ -88,6 +93,11 @@ class MultiTracker:
         for number, tracker in enumerate(self._trackers):
             tracker.restore(part_of(arrays, str(number)))
 
+    def ahead(self, gray: Floats) -> list[FitStart]:
+        """The fits that the next frame asks for in any case."""
+        followed = zip(self._trackers, self._active, strict=True)
+        return [s for t, active in followed if active and t.failures <= DROPPED_AFTER for s in t.ahead(gray)]
+
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(face id, result) of every face that is followed: gray (h, w) float32, boxes (k, 5) from `detect`."""
         boxes = np.zeros((0, 5), np.float32)
@@ -95,17 +105,15 @@ class MultiTracker:
             boxes = detect()
         self._frames += 1
         free = iter([box[:4] for box in boxes if not any(same_face(t.state, box) for t in self._trackers)])
-        results = []
         for number, tracker in enumerate(self._trackers):
             if tracker.failures > DROPPED_AFTER:
                 self._active[number] = False
                 tracker.reset()
-            if self._active[number]:
-                results.append((number, tracker.follow(gray)))
-            elif (box := next(free, None)) is not None:
+            if not self._active[number] and (box := next(free, None)) is not None:
                 self._active[number] = True
-                results.append((number, tracker.follow(gray, box)))
-        return results
+                tracker.start_at(box)
+        self._model.fit_ahead(self.ahead(gray))
+        return [(number, t.follow(gray)) for number, t in enumerate(self._trackers) if self._active[number]]
 
 
 def same_face(state: FaceState, box: Floats) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import FaceModel
+from auflow.stages.clnf.face_model import FaceModel, FitStart
 from auflow.stages.clnf.tracker import Detect, TrackResult, best_start
 from auflow.stages.state import field
 
@@ -46,13 +46,19 @@ class PictureFitter:
     def process(self, gray: Floats, detect: Detect) -> list[tuple[int, TrackResult]]:
         """(number, result) of every box: gray (h, w) float32, boxes (k, 5) from `detect`."""
         boxes = detect() if self.boxes is None else self.boxes
-        return [(number, self._fit(gray, box[:4])) for number, box in enumerate(boxes)]
-
-    def _fit(self, gray: Floats, box: Floats) -> TrackResult:
         if self._turned:
-            state = best_start(self._model, gray, box)
+            states = [best_start(self._model, gray, box[:4]) for box in boxes]
         else:
-            pdm = self._model.pdm
-            start = pdm.params_from_box(box, np.zeros(3, np.float32))
-            state = self._model.fit(gray, start, np.zeros(pdm.mode_count, np.float32), tracking=False)
-        return TrackResult(state, state.success)
+            starts = [self._upright(gray, box[:4]) for box in boxes]
+            self._model.fit_ahead(starts)
+            states = [self._model.fit(gray, s.params_global, s.params_local, tracking=False) for s in starts]
+        return [(number, TrackResult(state, state.success)) for number, state in enumerate(states)]
+
+    def ahead(self, gray: Floats) -> list[FitStart]:
+        """The fits that the next picture asks for in any case: none, for its faces must be found first."""
+        return []
+
+    def _upright(self, gray: Floats, box: Floats) -> FitStart:
+        pdm = self._model.pdm
+        start = pdm.params_from_box(box, np.zeros(3, np.float32))
+        return FitStart(gray, start, np.zeros(pdm.mode_count, np.float32), False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,7 +14,7 @@ from auflow.backends.load import load_backend
 from auflow.backends.names import REFERENCE, BackendName
 from auflow.models.clnf import load_clnf_models
 from auflow.stages.clnf.camera import Camera, Placement, place_face
-from auflow.stages.clnf.face_model import FaceModel, FaceState, PartState
+from auflow.stages.clnf.face_model import FaceModel, FaceState, FitStart, PartState
 from auflow.stages.clnf.gray import to_gray
 from auflow.stages.clnf.multi import MultiTracker, SingleTracker
 from auflow.stages.clnf.pdm import calc_params
@@ -28,7 +28,7 @@ from auflow.stages.state import field, pack_state, unpack_state
 if TYPE_CHECKING:
     from auflow.stages.clnf.coherent_multi import CoherentMultiTracker
 
-__all__ = ["ClnfStage", "warm_up", "warm_up_fit", "warm_up_rest"]
+__all__ = ["ClnfStage", "fit_together", "warm_up", "warm_up_fit", "warm_up_rest"]
 
 _EYES = ("left_eye_28", "right_eye_28")
 _STATE = 2  # version of the state's form
@@ -51,10 +51,12 @@ class ClnfStage:
         self._size = (0, 0)  # of the pictures: height, width; none so far
         # Two, in turn: the picture before is looked at once more where a face has just been lost.
         self._gray = self._gray_before = np.empty(self._size, np.float32)
+        self._begun: int | None = None  # the frame that `begin` has taken
 
     def reset(self, info: SourceInfo | None = None) -> None:
         """Forget the stream before the next one, which `info` is of."""
         self._size = (0, 0)
+        self._begun = None
         self._tracker.reset()
         if isinstance(self._tracker, PictureFitter) and self._settings.boxes_dir and info is not None:
             self._tracker.boxes = read_boxes(Path(self._settings.boxes_dir), Path(info.path))
@@ -86,11 +88,31 @@ class ClnfStage:
         how = ".coherent" if self._settings.coherent else ""
         return f"clnf.{self._settings.model}.{self._settings.faces}{how}"
 
+    @property
+    def gains_by_company(self) -> bool:
+        """Whether fits of several streams are cheaper together (`fit_together`)."""
+        return self._settings.clnf_backend != REFERENCE["clnf"] and self._settings.model == "clnf"
+
+    def begin(self, frame: Frame) -> list[FitStart]:
+        """Take the next frame, which `process` then goes on with: the fits that it will ask for in any case."""
+        self._take(frame)
+        return self._tracker.ahead(self._gray)
+
     def process(self, frame: Frame, detect: Callable[[], NDArray[np.float32]]) -> tuple[FaceFit, ...]:
         """Fit the faces of the next frame; `detect` is called only when the tracker needs this frame's boxes.
 
         Where the size of the pictures changes, faces are looked for anew.
         """
+        if self._begun != frame.index:
+            self._take(frame)
+        self._begun = None
+        found = self._tracker.process(self._gray, detect)
+        self._model.forget_ahead(self._gray)
+        return tuple(self._record(frame, number, result.state, result.success) for number, result in found)
+
+    def _take(self, frame: Frame) -> None:
+        """The frame's picture in gray."""
+        self._begun = frame.index
         height, width, _ = frame.bgr.shape
         if self._size != (height, width):
             if any(self._size):
@@ -101,8 +123,6 @@ class ClnfStage:
         if self._gray.shape != self._size:
             self._gray = np.empty(self._size, np.float32)
         to_gray(frame.bgr, self._gray)
-        found = self._tracker.process(self._gray, detect)
-        return tuple(self._record(frame, number, result.state, result.success) for number, result in found)
 
     def _record(self, frame: Frame, number: int, state: FaceState, success: bool) -> FaceFit:
         # A face that was never found has no place in space.
@@ -170,7 +190,11 @@ def _load(
 
         return CeclmFaceModel(load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px)
     models = load_clnf_models(models_root)
-    return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px, backend=backend)
+    if backend is None:
+        return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
+    from auflow.stages.clnf.batched_model import BatchedFaceModel
+
+    return BatchedFaceModel(models, backend, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
 
 
 def _tracker(model: FaceModel, settings: StageSettings) -> _Tracker:
@@ -187,6 +211,13 @@ def _tracker(model: FaceModel, settings: StageSettings) -> _Tracker:
     if settings.faces == "all":
         return MultiTracker(model)
     return SingleTracker(FaceTracker(model), count_starts=settings.identities)
+
+
+def fit_together(work: Sequence[tuple[ClnfStage, Frame]]) -> None:
+    """Before `process` is called for these frames, one of each stream: the fits that they ask for, in one go."""
+    starts = [(stage, stage.begin(frame)) for stage, frame in work]
+    for model in {id(stage._model): stage._model for stage, _ in starts}.values():
+        model.fit_ahead([start for stage, own in starts if stage._model is model for start in own])
 
 
 def warm_up(models_root: Path, model: Model = "clnf") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auflow.stages.clnf.face_model import FaceModel, FaceState
+from auflow.stages.clnf.face_model import FaceModel, FaceState, FitStart
 from auflow.stages.clnf.fitter import FitOutcome
 from auflow.stages.clnf.snapshot import pack_face, unpack_face
 from auflow.stages.state import field
@@ -105,13 +105,20 @@ class FaceTracker:
                 return self._restart(gray, box, first)
         return self._given_up()
 
+    def ahead(self, gray: Floats) -> list[FitStart]:
+        """The fits that the next frame asks for in any case: gray (h, w) float32."""
+        return [self._start(gray)] if self._initialised else []
+
+    def start_at(self, box: Floats) -> None:
+        """Begin anew in box [x, y, w, h] with an upright head; the next is `follow`."""
+        self.reset()
+        self._initialised = True
+        self.state.params_global = self._model.pdm.params_from_box(box, np.zeros(3, np.float32))
+
     def follow(self, gray: Floats, box: Floats | None = None) -> TrackResult:
         """Next frame without any detection; `box` [x, y, w, h] starts anew there with an upright head."""
         if box is not None:
-            self.reset()
-            self._initialised = True
-            upright = np.zeros(3, np.float32)
-            self.state.params_global = self._model.pdm.params_from_box(box, upright)
+            self.start_at(box)
         self._track(gray)
         return self._given_up()
 
@@ -130,9 +137,12 @@ class FaceTracker:
         return TrackResult(self.state, self.state.success)
 
     def _track(self, gray: Floats) -> None:
-        start = self.state
-        self.state = self._model.fit(gray, start.params_global, start.params_local, tracking=start.success)
+        start = self._start(gray)
+        self.state = self._model.fit(gray, start.params_global, start.params_local, tracking=start.tracking)
         self.failures = -1 if self.state.success else self.failures + 1
+
+    def _start(self, gray: Floats) -> FitStart:
+        return FitStart(gray, self.state.params_global, self.state.params_local, self.state.success)
 
     def _given_up(self) -> TrackResult:
         if not self._initialised:

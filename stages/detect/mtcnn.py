@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ __all__ = ["MtcnnDetector"]
 THRESHOLDS = (0.6, 0.7, 0.7)
 OVERLAP_IN_LEVEL = 0.5
 OVERLAP = 0.7
+# Boxes (k, 5) and their corrections (k, 4).
+Proposals: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+
 # Calls of the networks are cut to the backend's batch: that bounds the memory that a frame full of false proposals may
 # take. ONet's patches have four times the pixels of RNet's.
 ONET_SHARE = 4
@@ -56,6 +60,7 @@ class MtcnnDetector:
             backend.load(build_graph(read_network(folder / f"{name}.dat", layout), name))
             for name, layout in LAYOUTS.items()
         )
+        self._shares_maps = backend.shares_maps
         batch = batch or backend.batch
         self.batches = {"rnet": batch, "onet": max(1, batch // ONET_SHARE)}
 
@@ -81,6 +86,8 @@ class MtcnnDetector:
     def detect_many(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Faces of several pictures: RNet sees the patches of all of them together, then ONet.
 
+        So does PNet, of pictures of one size, where the backend's calls cost more than what they compute.
+
         Parameters
         ----------
         pictures : of (h, w, 3) uint8 each, of any sizes
@@ -97,9 +104,10 @@ class MtcnnDetector:
         for bgr in pictures:
             _check(bgr)
         squares, patches = [], []
-        for bgr in pictures:
+        known = self._propose_together(pictures)
+        for number, bgr in enumerate(pictures):
             image = bgr.astype(np.float32)
-            squares.append(choose(*self.propose(image)))
+            squares.append(choose(*(known[number] if number in known else self.propose(image))))
             # Cut while the picture is in the cache: afterwards, of several, no one is any more.
             patches.append(geometry.normalised_patches(image, squares[-1], SIDES_PX["RNet"]))
         candidates = [refine(*each) for each in zip(squares, self.rnet(patches), strict=True)]
@@ -110,21 +118,42 @@ class MtcnnDetector:
         ]
         return [geometry.fit_to_landmarks(judge(*each)) for each in zip(candidates, self.onet(patches), strict=True)]
 
-    def propose(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def propose(self, image: NDArray[np.float32]) -> Proposals:
         """PNet over the pyramid of a (h, w, 3) float32 BGR image: (k, 5) boxes and their (k, 4) corrections.
 
         Boxes are suppressed within each level, ordered by level and by score within it.
         """
-        height, width = image.shape[:2]
-        found = [(np.empty((0, 5), np.float32), np.empty((0, 4), np.float32))]
+        return self._propose([image])[0]
+
+    def _propose_together(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[int, Proposals]:
+        """PNet's proposals in pictures that share its calls, by their place: where a call costs, those of one size."""
+        if not self._shares_maps:
+            return {}
+        places: dict[tuple[int, ...], list[int]] = {}
+        for number, bgr in enumerate(pictures):
+            places.setdefault(bgr.shape, []).append(number)
+        known: dict[int, Proposals] = {}
+        for numbers in places.values():
+            images = [pictures[number].astype(np.float32) for number in numbers]
+            known |= dict(zip(numbers, self._propose(images), strict=True))
+        return known
+
+    def _propose(self, images: Sequence[NDArray[np.float32]]) -> list[Proposals]:
+        """`propose` for each of several pictures of one size; PNet sees a level of all of them in one call."""
+        height, width = images[0].shape[:2]
+        found: list[list[Proposals]] = [[(np.empty((0, 5), np.float32), np.empty((0, 4), np.float32))] for _ in images]
         for scale in geometry.pyramid_scales(height, width):
-            rows, columns = geometry.level_size_px(height, width, scale)
-            level = np.empty((1, 3, rows, columns), np.float32)
-            geometry.resize_to_planes(image, level[0])
-            boxes, corrections = geometry.decode_cells(self._pnet.run(level)[0][0], scale, THRESHOLDS[0])
-            kept = geometry.suppress(boxes, OVERLAP_IN_LEVEL)
-            found.append((boxes[kept], corrections[kept]))
-        return np.concatenate([boxes for boxes, _ in found]), np.concatenate([fixes for _, fixes in found])
+            level = np.empty((len(images), 3, *geometry.level_size_px(height, width, scale)), np.float32)
+            for image, planes in zip(images, level, strict=True):
+                geometry.resize_to_planes(image, planes)
+            for of_one, cells in zip(found, self._pnet.run(level)[0], strict=True):
+                boxes, corrections = geometry.decode_cells(cells, scale, THRESHOLDS[0])
+                kept = geometry.suppress(boxes, OVERLAP_IN_LEVEL)
+                of_one.append((boxes[kept], corrections[kept]))
+        return [
+            (np.concatenate([boxes for boxes, _ in of_one]), np.concatenate([fixes for _, fixes in of_one]))
+            for of_one in found
+        ]
 
     def rnet(self, patches: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Raw (n, 6) of RNet for the (n, 3, 24, 24) patches of each picture."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,14 @@ from auflow.errors import BackendError
 from auflow.models.clnf import load_clnf_models
 from auflow.models.onnx.graph import Graph, OnnxModel
 from auflow.stages.au.heads import load_heads
-from auflow.stages.clnf.face_model import FaceModel
+from auflow.stages.clnf import ClnfStage, fit_together
+from auflow.stages.clnf.batched_model import BatchedFaceModel
+from auflow.stages.clnf.face_model import FaceModel, FitStart
+from auflow.stages.clnf.tracker import best_start
+from auflow.stages.decode import open_source
+from auflow.stages.detect.mtcnn import MtcnnDetector
+from auflow.stages.records import Frame
+from auflow.stages.settings import StageSettings
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +158,108 @@ def test_a_backend_that_is_not_here_ends_the_run_before_it_begins(
     assert main(words) == 2
     assert "backend ort-cuda" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def counted(backend: OrtBackend) -> tuple[OrtBackend, list[int]]:
+    """The backend, and the number of faces in each call of a response map's graph from now on."""
+    calls: list[int] = []
+    load = backend.load
+
+    def counting(model: OnnxModel):
+        network = load(model)
+        run = network.run
+        network.run = lambda *inputs: calls.append(len(inputs[0])) or run(*inputs)
+        return network
+
+    backend.load = counting
+    return backend, calls
+
+
+def starts(model: FaceModel, count: int) -> list[FitStart]:
+    """Faces of several sizes in pictures of their own, every second one followed already."""
+    rng = np.random.default_rng(9)
+    made = []
+    for k in range(count):
+        gray = rng.uniform(0, 255, (240, 320)).astype(np.float32)
+        box = np.array([60 + 10 * k, 40, 120 + 15 * k, 120 + 15 * k], np.float32)
+        place = model.pdm.params_from_box(box, np.zeros(3, np.float32))
+        made.append(FitStart(gray, place, np.zeros(model.pdm.mode_count, np.float32), k % 2 == 1))
+    return made
+
+
+def test_faces_of_several_streams_share_the_calls(models_dir: Path) -> None:
+    models = load_clnf_models(models_dir)
+    backend, calls = counted(OrtBackend("ort-cpu"))
+    model, alone = BatchedFaceModel(models, backend), FaceModel(models, backend=OrtBackend("ort-cpu"))
+    faces = starts(model, 5)
+    model.fit_ahead(faces)
+    assert max(calls) == 3  # of the five, three are new
+    assert min(calls) >= 1
+    before = len(calls)
+    for face in faces:
+        found = model.fit(face.gray, face.params_global, face.params_local, tracking=face.tracking)
+        expected = alone.fit(face.gray, face.params_global, face.params_local, tracking=face.tracking)
+        np.testing.assert_allclose(found.landmarks_px, expected.landmarks_px, atol=0.02)
+        assert found.success == expected.success
+        assert found.outcome.iterations == pytest.approx(expected.outcome.iterations, abs=5)
+        assert [part.name for part in found.parts] == [part.name for part in expected.parts]
+    assert len(calls) == before  # all were there
+
+
+def test_what_was_fitted_ahead_is_for_that_picture_only(models_dir: Path) -> None:
+    backend, calls = counted(OrtBackend("ort-cpu"))
+    model = BatchedFaceModel(load_clnf_models(models_dir), backend)
+    first, second = starts(model, 2)
+    second = replace(second, tracking=first.tracking)
+    model.fit_ahead([first, second])
+    ahead = model.fit(first.gray, first.params_global, first.params_local, tracking=first.tracking)
+    model.forget_ahead(second.gray)
+    second.gray[:] = second.gray[::-1].copy()
+    before = len(calls)
+    model.fit(second.gray, second.params_global, second.params_local, tracking=second.tracking)
+    assert len(calls) > before
+    # Taken once: the same picture asked for again is fitted again.
+    again = model.fit(first.gray, first.params_global, first.params_local, tracking=first.tracking)
+    assert again is not ahead
+    np.testing.assert_allclose(again.landmarks_px, ahead.landmarks_px, atol=0.02)
+
+
+def test_all_starts_of_a_lost_face_share_the_calls(models_dir: Path) -> None:
+    models = load_clnf_models(models_dir)
+    backend, calls = counted(OrtBackend("ort-cpu"))
+    model, exact = BatchedFaceModel(models, backend), FaceModel(models, backend=OrtBackend("ort-cpu"))
+    gray = starts(model, 1)[0].gray
+    box = np.array([80, 40, 140, 140], np.float32)
+    found, expected = best_start(model, gray, box), best_start(exact, gray, box)
+    assert max(calls) == 11
+    assert len(calls) <= 3 + 5  # three scales, and the parts of the best
+    np.testing.assert_allclose(found.landmarks_px, expected.landmarks_px, atol=0.05)
+
+
+@pytest.mark.parametrize("settings", [{}, {"faces": "all"}, {"faces": "all", "tracking": "coherent"}])
+def test_streams_in_company_give_what_each_gives_alone(settings: dict, models_dir: Path, demo_dir: Path) -> None:
+    chosen = StageSettings(clnf_backend="ort-cpu", **settings)
+    detector = MtcnnDetector(models_dir)
+    with open_source(demo_dir / "astronaut.mp4") as source:
+        bgr = np.empty((source.info.height_px, source.info.width_px, 3), np.uint8)
+        clip = []
+        for _ in range(6):
+            assert source.read_into(bgr) is not None
+            clip.append(bgr.copy())
+    clips = [clip, [np.ascontiguousarray(picture[:, ::-1]) for picture in clip]]
+
+    def alone(pictures: list) -> list:
+        stage = ClnfStage(models_dir, chosen)
+        return [stage.process(Frame(n, 0.0, p), lambda p=p: detector.detect(p)) for n, p in enumerate(pictures, 1)]
+
+    expected = [alone(pictures) for pictures in clips]
+    stages = [ClnfStage(models_dir, chosen) for _ in clips]
+    assert stages[0].gains_by_company
+    for number, pictures in enumerate(zip(*clips, strict=True), start=1):
+        frames = [Frame(number, 0.0, picture) for picture in pictures]
+        fit_together(list(zip(stages, frames, strict=True)))
+        for stage, frame, those in zip(stages, frames, expected, strict=True):
+            found = stage.process(frame, lambda frame=frame: detector.detect(frame.bgr))
+            for ours, theirs in zip(found, those[number - 1], strict=True):
+                assert ours.success == theirs.success
+                np.testing.assert_allclose(ours.landmarks_px, theirs.landmarks_px, atol=0.3)

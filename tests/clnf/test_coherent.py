@@ -58,6 +58,9 @@ class DrawnModel:
     def best_of(self, gray, starts):
         return likeliest(self.fit(gray, start, np.zeros(34, np.float32), tracking=False) for start in starts)
 
+    def fit_ahead(self, starts) -> None:
+        """Nothing is."""
+
     def fit(self, gray: np.ndarray, g: np.ndarray, p: np.ndarray, *, tracking: bool) -> FaceState:
         x, y = round(float(g[4])), round(float(g[5]))
         self.starts.append((x, y))

@@ -34,6 +34,9 @@ class ScriptedModel:
         self.lost: set[float] = set()
         self.fits: list[tuple[float, bool]] = []
 
+    def fit_ahead(self, starts) -> None:
+        """Nothing is."""
+
     def fit(self, gray, params_global, params_local, *, tracking):
         x, y = float(params_global[4]), float(params_global[5])
         self.fits.append((x, tracking))

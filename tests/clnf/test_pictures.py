@@ -37,6 +37,9 @@ class ScriptedModel:
         self.likeliest = likeliest
         self.starts: list[tuple[np.ndarray, bool]] = []
 
+    def fit_ahead(self, starts) -> None:
+        """Nothing is."""
+
     def fit(self, gray, params_global, params_local, *, tracking):
         assert not params_local.any()
         self.starts.append((params_global, tracking))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from auflow.backends.ort import OrtBackend
 from auflow.errors import ModelError, ShapeError
 from auflow.stages.detect import MtcnnDetector, boxes, widest
 from auflow.stages.detect import mtcnn as module
@@ -163,6 +164,21 @@ def test_a_patch_gives_the_same_in_calls_of_any_size(
         monkeypatch.setitem(detector.batches, network, size)
         (together,) = run([patches])
         assert together.tobytes() == alone.tobytes(), size
+
+
+def test_where_calls_cost_pictures_of_one_size_share_those_of_pnet(
+    models_dir: Path, detector: MtcnnDetector, assorted: list[np.ndarray]
+) -> None:
+    backend = OrtBackend("ort-cpu")
+    backend.shares_maps = True
+    sharing = MtcnnDetector(models_dir, backend)
+    pictures = [*assorted, *(picture[:, ::-1].copy() for picture in assorted), *assorted[:2]]
+    calls: list[int] = []
+    run = sharing._pnet.run
+    sharing._pnet.run = lambda level: calls.append(len(level)) or run(level)
+    together = sharing.detect_many(pictures)
+    assert max(calls) >= 3
+    assert [found.tobytes() for found in together] == [detector.detect(picture).tobytes() for picture in pictures]
 
 
 def test_nothing_waits(detector: MtcnnDetector) -> None:

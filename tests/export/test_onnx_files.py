@@ -26,7 +26,7 @@ from auflow.models.onnx.heads import build_heads_graph
 @pytest.fixture(scope="module")
 def folder(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
-    write_onnx(folder, exports(models_dir, ("mtcnn", "heads")))
+    write_onnx(folder, exports(models_dir, ("mtcnn", "fhog", "heads")))
     (folder / "ccnf").mkdir()
     write_onnx(folder / "ccnf", (each for each in exports(models_dir, ("ccnf",)) if "eye" in each.name))
     return folder
@@ -37,7 +37,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_every_file_is_valid_and_says_how_far_it_is_off(folder: Path) -> None:
-    assert len(files(folder)) == 9
+    assert len(files(folder)) == 10
     for path in files(folder):
         model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
@@ -130,6 +130,6 @@ def test_the_command(models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_no_such_group_and_no_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["models", "export", "onnx", "--only", "gaze"])
-    assert "expected some of mtcnn, ccnf, heads" in capsys.readouterr().err
+    assert "expected some of mtcnn, ccnf, fhog, heads" in capsys.readouterr().err
     assert main(["models", "export", "onnx", "--dir", str(tmp_path), "-o", str(tmp_path / "o")]) == 4
     assert "auflow models fetch" in capsys.readouterr().err

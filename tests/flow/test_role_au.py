@@ -50,6 +50,7 @@ class Role(AuRole):
         self._stages = {stream: Stage(self.log, stream) for stream in range(6)}
         self._jobs: Any = {stream: SimpleNamespace(live=None if stream > 3 else object()) for stream in range(6)}
         self.times: list[tuple[float, float]] = []
+        self.batches: list[int] = []
 
     @property
     def credit(self) -> int:
@@ -64,7 +65,8 @@ class Role(AuRole):
         else:
             self.log.append(("handled", record.stream))
 
-    def sent(self, record: Any, out: m.AuReady, began_s: float, ended_s: float) -> None:
+    def sent(self, record: Any, out: m.AuReady, began_s: float, ended_s: float, batch: int = 1) -> None:
+        self.batches.append(batch)
         assert out.frame is record.frame
         assert out.detections == record.detections
         self.log.append(("sent", record.frame.stream))
@@ -84,6 +86,7 @@ def test_live_frames_that_wait_go_together() -> None:
     role.handle(fit_ready(0))
     assert role.log == worked_then_sent(0, 1, 2)
     assert role.noted == [(0, 1), (1, 1), (2, 1)]
+    assert role.batches == [3, 3, 3]
     assert all(a[1] == pytest.approx(b[0]) for a, b in zip(role.times, role.times[1:], strict=False))
 
 
@@ -91,6 +94,7 @@ def test_files_go_alone() -> None:
     role = Role(fit_ready(5))
     role.handle(fit_ready(4))
     assert role.log == worked_then_sent(4)
+    assert role.batches == [1]
     role = Role(fit_ready(4))
     role.handle(fit_ready(0))
     assert role.log == [*worked_then_sent(0), *worked_then_sent(4)]

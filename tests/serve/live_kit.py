@@ -30,6 +30,7 @@ from auflow.stages.settings import StageSettings
 from auflow.tests.flow.fake_kit import (
     FakeAu,
     ensure_kernels,
+    fit_together,
     make_clnf,
     make_detector,
     make_sink,
@@ -44,6 +45,7 @@ __all__ = [
     "FakeReader",
     "LiveAu",
     "ensure_kernels",
+    "fit_together",
     "keep_picture",
     "make_clnf",
     "make_detector",

@@ -1,0 +1,73 @@
+"""Looks that may crash or hang (graphics drivers, libraries of another CPU) are done in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+__all__ = ["PATIENCE_S", "Answer", "Ask", "ask"]
+
+PATIENCE_S = 10.0  # longer than a driver needs that is loaded for the first time
+
+# {"value": ...} is what was found, {"error": text} why it could not be found.
+Answer: TypeAlias = dict[str, Any]
+Ask: TypeAlias = Callable[[str, Sequence[str]], dict[str, Answer]]
+
+
+def ask(
+    look: str,
+    items: Sequence[str],
+    *,
+    module: str = "auflow.doctor.looks",
+    patience_s: float = PATIENCE_S,
+) -> dict[str, Answer]:
+    """What a look finds of each item, in a child process. An item that ends the child costs only its own answer.
+
+    Parameters
+    ----------
+    look : of `auflow.doctor.looks.LOOKS`
+    items : what to look at, in order
+    module : is run with look and items as arguments, prints [item, answer] as one line of JSON for each, in order
+    patience_s : for all that one child has to look at; those behind one that hangs get another child
+    """
+    found: dict[str, Answer] = {}
+    while left := [item for item in items if item not in found]:
+        command = [sys.executable, "-P", "-m", module, look, *left]
+        output, end = _run(command, patience_s)
+        found |= {item: answer for item, answer in _answers(output) if item in left}
+        # The first without an answer is the one that it ended at.
+        if silent := [item for item in left if item not in found]:
+            found[silent[0]] = {"error": end}
+    return {item: found[item] for item in items}
+
+
+def _answers(output: str) -> list[tuple[str, Answer]]:
+    """Libraries print what they like between the answers."""
+    lines = []
+    for line in output.splitlines():
+        try:
+            match json.loads(line):
+                case [str(item), dict(answer)]:
+                    lines.append((item, answer))
+        except ValueError:
+            continue
+    return lines
+
+
+def _run(command: list[str], patience_s: float) -> tuple[str, str]:
+    """What a child has printed, and how it ended."""
+    try:
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=patience_s
+        )
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""  # bytes, whatever was asked for
+        text = output.decode(errors="replace") if isinstance(output, bytes) else output
+        return text, f"no answer within {patience_s:g} s"
+    code = ended.returncode
+    how = f"it crashes the process (signal {-code})" if code < 0 else f"it ends the process with exit code {code}"
+    last = (ended.stderr.strip().splitlines() or [""])[-1]
+    return ended.stdout, how + (f": {last}" if last else "")
