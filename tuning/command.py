@@ -269,14 +269,17 @@ def _jobs(
 
 def _finish(args: argparse.Namespace, profile: Profile, place: Path) -> None:
     """Show and save. What cannot be shown must not cost the profile, for it took minutes."""
-    from auflow.profiles.store import save_profile
+    from auflow.profiles.store import default_place, save_profile
 
     save_profile(profile, place)
     if args.json is not None:
         _write_json(args.json, profile)
     out = sys.stderr if args.json == "-" else sys.stdout
     _show(profile, out, explain=args.explain)
-    out.write(f"\nsaved as {place}: `auflow run` and `auflow serve` use it from now on\n")
+    used = "`auflow run` and `auflow serve` use it from now on"
+    if place != default_place():
+        used = f"`auflow run --profile {place}` uses it, and AUFLOW_PROFILE in the environment makes all do so"
+    out.write(f"\nsaved as {place}: {used}\n")
 
 
 def _show(profile: Profile, out: Any, *, explain: bool) -> None:

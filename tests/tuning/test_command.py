@@ -77,6 +77,7 @@ def test_what_is_faster_and_exact_is_chosen_and_saved(
     assert "landmark fit: ort-cpu: it took" in captured.out
     assert "within the budget (landmarks by 0 px" in captured.out
     assert "not usable  detect, clnf, au: tensorrt: tensorrt is made up; buy one" in captured.out
+    assert f"`auflow run --profile {place}` uses it" in captured.out
     assert "this takes about" in captured.err
     capsys.readouterr()
     assert run("--explain", "--profile", place) == 0  # of the saved one, without measuring
