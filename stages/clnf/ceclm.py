@@ -17,6 +17,7 @@ from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter, like
 from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
+from auflow.stages.settings import CenPrecision
 
 __all__ = ["CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
 
@@ -32,10 +33,10 @@ _FINALISTS = 3
 class CenFitter(LandmarkFitter):
     """`LandmarkFitter` with CEN experts."""
 
-    def __init__(self, model: CenModel, settings: FitSettings) -> None:
+    def __init__(self, model: CenModel, settings: FitSettings, precision: CenPrecision = "float32") -> None:
         super().__init__(LandmarkModel(model.pdm, ()), settings)
         # CenPatchExperts has what a fitter uses of PatchExperts, without being one.
-        self.experts = [cast(PatchExperts, CenPatchExperts(patches)) for patches in model.patches]
+        self.experts = [cast(PatchExperts, CenPatchExperts(patches, precision=precision)) for patches in model.patches]
         self._confidences = [
             np.array([[expert.confidence for expert in view] for view in patches.experts], np.float32)
             for patches in model.patches
@@ -62,15 +63,20 @@ class CenFitter(LandmarkFitter):
 class CeclmFaceModel(FaceModel):
     """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points.
 
-    `iterations` and `tolerance_px` as in `FaceModel`.
+    `iterations` and `tolerance_px` as in `FaceModel`, `cen_precision` that of the experts' dense layers.
     """
 
     main: CenFitter
 
     def __init__(
-        self, models: CeclmModels, *, iterations: int | None = None, tolerance_px: float | None = None
+        self,
+        models: CeclmModels,
+        *,
+        iterations: int | None = None,
+        tolerance_px: float | None = None,
+        cen_precision: CenPrecision = "float32",
     ) -> None:
-        self.main = CenFitter(models.main, _SETTINGS.limited(iterations, tolerance_px))
+        self.main = CenFitter(models.main, _SETTINGS.limited(iterations, tolerance_px), cen_precision)
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]

@@ -31,8 +31,8 @@ class Int8Memory:
             self._sizes = max(wanted[0], self._sizes[0]), max(wanted[1], self._sizes[1])
             size = self._sizes[0] * self._sizes[1]
             self._held = (
-                np.zeros(size, kernels.INSTRUCTIONS.dtype), np.zeros(size, np.int32), np.zeros(size, np.float32),
-                np.zeros(self._sizes[0], np.float32),
+                np.zeros(size, np.int16 if kernels.INSTRUCTIONS.pairs else np.uint8), np.zeros(size, np.int32),
+                np.zeros(size, np.float32), np.zeros(self._sizes[0], np.float32),
             )  # fmt: skip
         return self._held
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from auflow.stages.clnf.int8_product import COLUMNS, ROWS, best_instructions, make_product, target_features
+from auflow.backends.int8 import best_instructions, target_features
+from auflow.stages.clnf.int8_product import COLUMNS, ROWS, make_product
 
 CONTRACT = {"contract"}
 F0 = np.float32(0.0)

@@ -4,25 +4,22 @@ A product of unsigned activations and signed weights, summed in 32 bits: exact, 
 Numba has no vectors of its own, so the innermost loop is written in LLVM's language: `rows` x `vectors` sums stay in
 registers while one group of weights after the other meets them.
 
-Sources: Intel's description of VPDPBUSD (AVX-512 VNNI, AVX-VNNI) and VPMADDWD; register blocking as in Goto, van de
-Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 2008.
+Source of the blocking: Goto, van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 2008.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from auflow.errors import BackendError
+from auflow.backends.int8 import Instructions
 
-__all__ = ["COLUMNS", "ROWS", "Instructions", "best_instructions", "make_product", "require_int8", "target_features"]
+__all__ = ["COLUMNS", "ROWS", "make_product"]
 
 COLUMNS = 16  # columns of a product come in multiples of this, whatever the instructions
 ROWS = 8  # and rows of this
@@ -30,80 +27,10 @@ ROWS = 8  # and rows of this
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
-@dataclass(frozen=True, slots=True)
-class Instructions:
-    """One way to multiply: `lanes` columns of sums to a vector, `rows` x `vectors` vectors of them in registers."""
-
-    name: str
-    llvm: str  # the intrinsic that multiplies; "" is plain arithmetic, which every CPU has
-    lanes: int
-    rows: int  # a divisor of ROWS
-    vectors: int
-    pairs: bool = False  # two activations of 16 bits at a time instead of four of 8
-
-    @property
-    def group(self) -> int:
-        """Activations of one row that are multiplied at a time."""
-        return 2 if self.pairs else 4
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.int16]:
-        """Of the activations, whose values are 0 to 255."""
-        return np.int16 if self.pairs else np.uint8
-
-
-VNNI_512 = Instructions("AVX-512 VNNI", "llvm.x86.avx512.vpdpbusd.512", 16, 8, 3)
-VNNI_256 = Instructions("AVX-VNNI", "llvm.x86.avx512.vpdpbusd.256", 8, 4, 3)
-PAIRS_512 = Instructions("AVX-512 in pairs", "llvm.x86.avx512.pmaddw.d.512", 16, 8, 3, pairs=True)
-PAIRS_256 = Instructions("AVX2 in pairs", "llvm.x86.avx2.pmadd.wd", 8, 4, 2, pairs=True)
-PLAIN = Instructions("plain", "", 4, 4, 4, pairs=True)
-# What NUMBA_CPU_NAME may say with NUMBA_CPU_FEATURES empty, for kernels that run on many machines.
-_LEVELS = {"x86-64-v3": ("avx2",), "x86-64-v4": ("avx2", "avx512bw", "avx512vl")}
-
-
-def target_features() -> tuple[str, Mapping[str, bool]]:
-    """The processor that Numba compiles for, and its features; fewer than this CPU's where the user has told so."""
-    from numba.core.registry import cpu_target
-
-    triple, processor, features = cpu_target.target_context.codegen().magic_tuple()
-    known = dict.fromkeys(_LEVELS.get(processor, ()), True)
-    return triple, known | {each[1:]: each[0] == "+" for each in features.split(",") if each}
-
-
-def best_instructions(triple: str, features: Mapping[str, bool]) -> Instructions:
-    """The fastest way that a target of these features has."""
-    if not triple.startswith("x86_64"):
-        return PLAIN
-    if features.get("avx512vnni") and features.get("avx512vl"):
-        return VNNI_512
-    if features.get("avxvnni"):
-        return VNNI_256
-    if features.get("avx512bw"):
-        return PAIRS_512
-    return PAIRS_256 if features.get("avx2") else PLAIN
-
-
-def require_int8() -> Instructions:
-    """The fastest way of this machine.
-
-    Raises
-    ------
-    BackendError
-        It has none that is faster than float32.
-    """
-    how = best_instructions(*target_features())
-    if how is PLAIN:
-        raise BackendError(
-            "int8 needs a CPU with AVX2, AVX-512 or VNNI, and kernels that may use them (NUMBA_CPU_NAME, "
-            "NUMBA_CPU_FEATURES): without them it is slower than float32; leave the CEN experts at float32"
-        )
-    return how
-
-
 def make_product(how: Instructions) -> Callable[..., None]:
     """A compiled `product(activations, weights, groups, out)`.
 
-    activations : (rows, groups * how.group) of how.dtype, C-contiguous, 0 to 255, rows a multiple of ROWS
+    activations : (rows, groups * how.group) uint8, int16 where how.pairs; C-contiguous, 0 to 255, rows a multiple of ROWS
     weights : flat int8, element [column // how.lanes, group, column % how.lanes, place in the group]
     out : (rows, columns) int32, columns a multiple of COLUMNS
     """
