@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from auflow.backends.choice import read_asked
+from auflow.backends.int8 import require_int8
 from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
 from auflow.flow.crew import Crew, Plan
@@ -218,6 +219,8 @@ class Service:
         faults.raise_any("the stream cannot be added")
         if stream.model == "ceclm":  # a lane that finds them missing would end the service
             store.require_ceclm(self._config.models_root)
+        if stream.cen_precision == "int8":
+            require_int8()
         is_live = stream.policy == "live"
         self.crew.carry_out(
             self.fleet.add(stream.name, lambda seat: self._job(stream, seat), is_live, time.monotonic())
@@ -343,3 +346,5 @@ def refuse_taken(config: ServeConfig) -> None:
 def _check_models(config: ServeConfig) -> None:
     with_ceclm = any(stream.model == "ceclm" for stream in config.streams)
     (store.require_ceclm if with_ceclm else store.require)(config.models_root)
+    if any(stream.cen_precision == "int8" for stream in config.streams):
+        require_int8()
