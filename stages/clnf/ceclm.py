@@ -21,12 +21,12 @@ from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
 from auflow.stages.settings import CenPrecision
 
-__all__ = ["CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
+__all__ = ["CEN_WINDOWS", "CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
 
 Floats = NDArray[np.float32]
 
 _SETTINGS = FitSettings(kde_sigma_px=1.5 * 1.5, regularisation=25.0 * 0.9)
-_WINDOWS_INITIAL = (11, 9, 7, 5)  # of the scales 0.25, 0.35, 0.50, 1.00
+CEN_WINDOWS = (11, 9, 7, 5)  # of the scales 0.25, 0.35, 0.50, 1.00
 _WINDOWS_COARSE = (11, 0, 0, 0)
 _WINDOWS_FINE = (0, 9, 7, 5)
 _FINALISTS = 3
@@ -77,7 +77,7 @@ class CeclmFaceModel(FaceModel):
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
         self.parts = [PartFitter(part, iterations, tolerance_px, backend) for part in models.parts]
-        self._windows_initial = _WINDOWS_INITIAL
+        self._windows_initial = CEN_WINDOWS
         self._rule = models.main.early_termination
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:
