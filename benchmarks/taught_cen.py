@@ -7,7 +7,7 @@ are, which random ones are not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,23 @@ _BATCH = 128
 _RATE, _BETA1, _BETA2, _TINY = 1e-3, 0.9, 0.99, 1e-8
 
 
-def teach(models: ClnfModels, faces: Sequence[KnownFace], *, steps: int, seed: int = 0) -> CeclmModels:
-    """A CE-CLM whose experts were taught from these faces, one view, an expert for each point."""
+def teach(
+    models: ClnfModels,
+    faces: Sequence[KnownFace],
+    *,
+    steps: int,
+    layouts: Mapping[float, Sequence[int]] = WIDTHS,
+    seed: int = 0,
+) -> CeclmModels:
+    """A CE-CLM whose experts were taught from these faces, one view, an expert for each point.
+
+    `layouts`: of each scale the inputs and outputs of the layers.
+    """
     rng = np.random.default_rng(seed)
     pdm = FittingPDM.from_model(models.main.pdm)
     n = pdm.point_count
     scales = []
-    for scale, widths in WIDTHS.items():
+    for scale, widths in layouts.items():
         inputs, wanted = _lessons(pdm, faces, scale, rng)
         layers = _trained(inputs, wanted, widths, steps, rng)
         experts = tuple(_expert(layers, point) for point in range(n))
