@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from auflow.backends.ort import OrtBackend
 from auflow.errors import ModelError
+from auflow.export.graphs import exports
+from auflow.export.onnx_files import write_onnx
 from auflow.models.ceclm import (
     CECLM_MENU,
     CeclmModels,
@@ -369,3 +372,24 @@ def test_broken_menus_are_refused(store, file, old, new, says):
             load_ceclm_models(store)
     finally:
         path.write_text(text)
+
+
+def test_a_backend_computes_the_same_fit(store, lesson):
+    """The whole CE-CLM, its experts and its eyes by graphs, from the same start."""
+    models = load_ceclm_models(store)
+    exact, ours = CeclmFaceModel(models), CeclmFaceModel(models, backend=OrtBackend("ort-cpu"))
+    local = np.zeros(exact.pdm.mode_count, np.float32)
+    start = lesson.g.copy()
+    found, expected = (model.fit(lesson.gray, start, local, tracking=True) for model in (ours, exact))
+    np.testing.assert_allclose(found.landmarks_px, expected.landmarks_px, atol=0.05)
+    assert [part.name for part in found.parts] == ["left_eye_28", "right_eye_28"]
+    assert len(ours.main.experts[1]._graphs) == 1
+
+
+def test_the_graphs_are_exported_with_their_errors(store, tmp_path):
+    exports_ = [each for each in exports(store, ("cen",)) if each.name in ("cen_main_0.5_view0", "cen_main_1_view3")]
+    written = write_onnx(tmp_path, exports_)
+    assert [each.name for each in written] == ["cen_main_0.5_view0", "cen_main_1_view3"]
+    assert all(0 < each.largest_error < 2e-5 for each in written)
+    assert written[0].outputs == {"maps": ("b", 68, 7, 7)}
+    assert written[1].outputs == {"maps": ("b", 35, 5, 5)}
