@@ -221,6 +221,7 @@ class Service:
             store.require_ceclm(self._config.models_root)
         if stream.cen_precision == "int8":
             require_int8()
+        self._settings(stream)  # refuses what does not go together
         is_live = stream.policy == "live"
         self.crew.carry_out(
             self.fleet.add(stream.name, lambda seat: self._job(stream, seat), is_live, time.monotonic())
@@ -286,12 +287,13 @@ class Service:
 
     def _settings(self, stream: StreamConfig) -> StageSettings:
         """What the stages do for a stream, and what computes them here."""
-        return self._resolve(stream.settings).settings
+        precision = ("cen_precision",) if stream.cen_precision != "auto" else ()
+        return self._resolve(stream.settings, precision).settings
 
-    def _resolve(self, settings: StageSettings) -> Applied:
+    def _resolve(self, settings: StageSettings, given: tuple[str, ...] = ()) -> Applied:
         asked = read_asked(self._config.workers.backend)
         # Cameras and files have their own tracking here, which the configuration tells.
-        return resolve(settings, asked, self._profile, given=("tracking",), jobs=False)
+        return resolve(settings, asked, self._profile, given=("tracking", *given), jobs=False)
 
 
 def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:
