@@ -164,7 +164,9 @@ class CenPatchExperts:
 class _FloatNetwork:
     """An expert in float32, multiplied by NumPy's BLAS."""
 
-    def __init__(self, expert: CenPatchExpert, order: NDArray[np.int64], scratch: dict[tuple[int, int], Floats]) -> None:
+    def __init__(
+        self, expert: CenPatchExpert, order: NDArray[np.int64], scratch: dict[tuple[int, int], Floats]
+    ) -> None:
         self._layers = tuple(
             (
                 np.ascontiguousarray(layer.weights[order] if index == 0 else layer.weights),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,7 +111,7 @@ def layered(rng: np.random.Generator, widths: tuple[int, ...], hidden: str) -> C
             f32(rng.normal(0, 1 if i == 122 else i**-0.5, (i, o))), f32(rng.normal(0, 0.3, o)),
             "sigmoid" if o == 1 else hidden,
         )
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]  # fmt: skip
     return CenPatchExpert(11, 11, tuple(layers), 1.0)
 
@@ -176,8 +177,8 @@ def test_response_maps_are_near_those_of_float32(tmp_path: Path, files, view, sp
         for precision in ("float32", "int8")
     )
     assert not ours[~patches.visibilities[view]].any()
-    assert 0 < np.abs(maps - ours).max() < 0.03
-    assert maps.std() > 10 * (maps - ours).std()
+    assert (maps - ours).any()
+    assert maps.std() > 50 * (maps - ours).std()
 
 
 def test_an_expert_of_one_layer_stays_in_float32():
