@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -34,6 +34,8 @@ def make_product(how: Instructions) -> Callable[..., None]:
     weights : flat int8, element [column // how.lanes, group, column % how.lanes, place in the group]
     out : (rows, columns) int32, columns a multiple of COLUMNS
     """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return _interpreted(how)
     tiles = tuple(_make_tile(how, vectors) for vectors in range(1, how.vectors + 1))
     tile, last = tiles[-1], {count: tiles[count - 1] for count in range(1, how.vectors)}
     lanes, rows, vectors, group = how.lanes, how.rows, how.vectors, how.group
@@ -58,6 +60,17 @@ def make_product(how: Instructions) -> Callable[..., None]:
                     two(values, row * length, length, weights, vector * step, step, groups, sums, goal, width)
                 else:
                     three(values, row * length, length, weights, vector * step, step, groups, sums, goal, width)
+
+    return product
+
+
+def _interpreted(how: Instructions) -> Callable[..., None]:
+    """The same in NumPy: what is written in LLVM's language cannot run uncompiled."""
+
+    def product(activations: Any, weights: Any, groups: int, out: Any) -> None:
+        held = weights.reshape(out.shape[1] // how.lanes, groups, how.lanes, how.group)
+        whole = held.transpose(1, 3, 0, 2).reshape(groups * how.group, -1)
+        out[:] = activations.astype(out.dtype) @ whole.astype(out.dtype)
 
     return product
 
