@@ -16,6 +16,7 @@ from auflow.backends import int8 as support
 from auflow.errors import BackendError, InputError
 from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer, read_cen_patches
 from auflow.stages.clnf import int8_kernels as kernels
+from auflow.stages.clnf.cen_accuracy import Int8Error, measure_int8
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.int8_product import COLUMNS, ROWS, make_product
 
@@ -208,7 +209,19 @@ def test_a_mirrored_view_shares_the_packed_experts(tmp_path: Path, files):
 
 
 def test_nothing_is_measured_on_no_faces():
-    from auflow.stages.clnf.cen_accuracy import measure_int8
-
     with pytest.raises(InputError, match="give a clip with a face"):
         measure_int8(SimpleNamespace(), [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("p50", "p99", "floor", "passes"),
+    [
+        (0.01, 0.04, 0.001, True),
+        (0.01, 0.19, 0.1, True),
+        (0.01, 0.21, 0.1, False),  # more than twice the floor
+        (0.06, 0.07, 0.5, False),  # what the table shows would change everywhere
+    ],
+)
+def test_the_budget_of_int8(p50, p99, floor, passes):
+    found = Int8Error(1, 0.02, 0.002, p50, p99, 1.0, floor / 10, floor, 18.0, 6.0)
+    assert found.passes is passes
