@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["faces_of", "main"]
 
 HEAD: tuple[str, ...] = ("clip", "faces", "maps max", "maps rms", "landmarks p50, px", "p99, px", "max, px")
+HEAD += ("floor p50, px", "floor p99, px")
 HEAD += ("tracking fit float32, ms", "int8, ms", "within budget")
 _EVERY = 10
 
@@ -99,6 +100,8 @@ def _row(clip: str, error: Int8Error) -> tuple[str, ...]:
         f"{error.landmarks_p50_px:.4f}",
         f"{error.landmarks_p99_px:.4f}",
         f"{error.landmarks_max_px:.3f}",
+        f"{error.floor_p50_px:.4f}",
+        f"{error.floor_p99_px:.4f}",
         f"{error.float32_ms:.1f}",
         f"{error.int8_ms:.1f}",
         "yes" if error.passes else "no",

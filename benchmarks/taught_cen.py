@@ -7,6 +7,7 @@ are, which random ones are not.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -105,7 +106,7 @@ def _trained(
     n = len(inputs)
     layers = [
         (rng.normal(0, np.sqrt(2 / max(i, 1)), (n, i, o)).astype(np.float32), np.zeros((n, 1, o), np.float32))
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]
     layers[0][0][:] *= np.float32(np.sqrt(widths[0] / 2))  # its inputs are of length 1, not numbers of about 1
     moments = [[np.zeros_like(each), np.zeros_like(each)] for pair in layers for each in pair]
@@ -129,7 +130,7 @@ def _gradients(layers: list[tuple[Floats, Floats]], inputs: Floats, wanted: Floa
     for index, (weights, biases) in enumerate(layers):
         total = values[-1] @ weights + biases
         values.append(total if index == len(layers) - 1 else np.maximum(total, 0))
-    error = (1 / (1 + np.exp(-values.pop())) - wanted[:, :, None]) / np.float32(_BATCH)
+    error: Floats = ((1 / (1 + np.exp(-values.pop())) - wanted[:, :, None]) / np.float32(_BATCH)).astype(np.float32)
     found: list[Floats] = []
     for (weights, _), taken in zip(reversed(layers), reversed(values), strict=True):
         found = [taken.transpose(0, 2, 1) @ error, error.sum(axis=1, keepdims=True), *found]

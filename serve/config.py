@@ -139,8 +139,8 @@ class StreamConfig:
     au_static: bool = key(False, flag, "AU models without a running median")
     model: Model = key("clnf", one_of(get_args(Model)), "landmark model: `clnf`, or `ceclm` (slower, fetched apart)")
     cen_precision: CenChoice = key(
-        "auto", one_of(get_args(CenChoice)), "numbers of the dense layers of `ceclm`'s experts: `float32`, `int8` (about"
-        " three times faster, moves landmarks a little) or `auto` (`float32` where nothing was measured)",
+        "auto", one_of(get_args(CenChoice)), "numbers of the dense layers of `ceclm`'s experts: `float32`, `int8`"
+        " (about three times faster, moves landmarks a little) or `auto` (`float32` where nothing was measured)",
     )  # fmt: skip
     camera: tuple[float, float, float, float] | None = key(
         None, four_numbers, "`[fx, fy, cx, cy]` in pixels", shown_as="by the picture's size"

@@ -7,12 +7,14 @@ measured with the real files anywhere holds everywhere; the time does not.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.backends.int8 import require_int8
 from auflow.errors import InputError
 from auflow.models.ceclm import CeclmModels
 from auflow.stages.clnf import fit_kernels
@@ -21,14 +23,17 @@ from auflow.stages.clnf.gray import to_gray
 from auflow.stages.records import FaceFit, Frame
 from auflow.stages.settings import CenPrecision
 
-__all__ = ["BUDGET_P50_PX", "BUDGET_P99_PX", "Int8Error", "KnownFace", "known_faces", "measure_int8"]
+__all__ = ["BUDGET_FLOORS", "BUDGET_PX", "Int8Error", "KnownFace", "known_faces", "measure_int8"]
 
 Floats = NDArray[np.float32]
+_Both: TypeAlias = dict[CenPrecision, CeclmFaceModel]
+_Start: TypeAlias = tuple[Floats, Floats]  # global and local parameters
 
-# OpenFace's table has landmarks in tenths of a pixel: half of one is what it rounds away itself. The slowest of a
-# hundred landmarks may move by twice the C++ program's own noise floor, as a port may (docs/parity.md).
-BUDGET_P50_PX = 0.05
-BUDGET_P99_PX = 0.2
+# OpenFace's table has landmarks in tenths of a pixel: half of one is what it rounds away itself.
+BUDGET_PX = 0.05
+# Where a fit is loose, anything moves it. So what half a grey value does to the float32 fit, which is what a camera
+# rounds away, is measured on the same faces; a port may be off by twice its floor (docs/parity.md), and so may int8.
+BUDGET_FLOORS = 2.0
 
 _TRACKING = (0, 9, 7, 0)
 _WINDOWS = (11, 9, 7, 5)
@@ -54,13 +59,16 @@ class Int8Error:
     landmarks_p50_px: float  # of single landmarks, fits of both precisions from the same start
     landmarks_p99_px: float
     landmarks_max_px: float
+    floor_p50_px: float  # the same of float32 alone, when every pixel is changed by up to half a grey value
+    floor_p99_px: float
     float32_ms: float  # CPU time of a tracking fit of the main model on this machine, median
     int8_ms: float
 
     @property
     def passes(self) -> bool:
         """Whether the landmarks are within the budget."""
-        return self.landmarks_p50_px <= BUDGET_P50_PX and self.landmarks_p99_px <= BUDGET_P99_PX
+        bound_px = max(BUDGET_PX, BUDGET_FLOORS * self.floor_p99_px)
+        return self.landmarks_p50_px <= BUDGET_PX and self.landmarks_p99_px <= bound_px
 
 
 def known_faces(pairs: Iterable[tuple[Frame, FaceFit]]) -> list[KnownFace]:
@@ -87,42 +95,51 @@ def measure_int8(models: CeclmModels, faces: Sequence[KnownFace], *, seed: int =
     BackendError
         This CPU has no instructions that make int8 faster; nothing was measured.
     """
-    from auflow.backends.int8 import require_int8
-
     require_int8()
     if not faces:
         raise InputError("int8 is measured on faces, and none was found; give a clip with a face in it")
-    both: dict[CenPrecision, CeclmFaceModel] = {
-        "float32": CeclmFaceModel(models),
-        "int8": CeclmFaceModel(models, cen_precision="int8"),
-    }
+    both: _Both = {"float32": CeclmFaceModel(models), "int8": CeclmFaceModel(models, cen_precision="int8")}
     rng = np.random.default_rng(seed)
-    gaps, moved = [], []
-    spent_ms: dict[CenPrecision, list[float]] = {"float32": [], "int8": []}
-    for face in faces:
-        gaps += _map_gaps(both, face)
-        beside = _beside(face, rng)
-        for windows, start in ((_TRACKING, (face.params_global, face.params_local)), (_WINDOWS, beside)):
-            landmarks = {}
-            for precision, model in both.items():
-                landmarks[precision], ms = _fitted(model, face.gray, windows, start)
-                if windows is _TRACKING:
-                    spent_ms[precision].append(ms)
-            moved.append(np.hypot(*(landmarks["float32"] - landmarks["int8"]).reshape(2, -1)))
-    every = np.concatenate(moved)
+    gaps = [gap for face in faces for gap in _map_gaps(both, face)]
+    fits = [_compared(both, face, windows, start) for face in faces for windows, start in _starts(face, rng)]
+    moved, floor = (np.concatenate([fit[k] for fit in fits]) for k in (0, 1))
+    spent = np.array([fit[2] for fit in fits if fit[3] is _TRACKING])
     return Int8Error(
         faces=len(faces),
         maps_max=max(float(np.abs(gap).max()) for gap in gaps),
         maps_rms=float(np.sqrt(np.mean([np.mean(np.square(gap)) for gap in gaps]))),
-        landmarks_p50_px=float(np.percentile(every, 50)),
-        landmarks_p99_px=float(np.percentile(every, 99)),
-        landmarks_max_px=float(every.max()),
-        float32_ms=float(np.median(spent_ms["float32"])),
-        int8_ms=float(np.median(spent_ms["int8"])),
+        landmarks_p50_px=float(np.percentile(moved, 50)),
+        landmarks_p99_px=float(np.percentile(moved, 99)),
+        landmarks_max_px=float(moved.max()),
+        floor_p50_px=float(np.percentile(floor, 50)),
+        floor_p99_px=float(np.percentile(floor, 99)),
+        float32_ms=float(np.median(spent[:, 0])),
+        int8_ms=float(np.median(spent[:, 1])),
     )
 
 
-def _map_gaps(both: dict[CenPrecision, CeclmFaceModel], face: KnownFace) -> list[Floats]:
+def _starts(face: KnownFace, rng: np.random.Generator) -> Iterator[tuple[tuple[int, ...], _Start]]:
+    """Where fits begin, and the windows that they search: from the face, and from beside it with the mean shape."""
+    yield _TRACKING, (face.params_global, face.params_local)
+    scale, turn, shift = _NEAR
+    away = rng.uniform(-1, 1, 6) * [scale * face.params_global[0], turn, turn, turn, shift, shift]
+    yield _WINDOWS, (face.params_global + away.astype(np.float32), np.zeros_like(face.params_local))
+
+
+def _compared(
+    both: _Both, face: KnownFace, windows: tuple[int, ...], start: _Start
+) -> tuple[Floats, Floats, tuple[float, float], tuple[int, ...]]:
+    """How far each landmark is moved by int8 and by the floor, in px; the CPU time of each precision, ms; windows."""
+    exact, exact_ms = _fitted(both["float32"], face.gray, windows, start)
+    ours, ours_ms = _fitted(both["int8"], face.gray, windows, start)
+    rng = np.random.default_rng(0)
+    changed = face.gray + rng.uniform(-0.5, 0.5, face.gray.shape).astype(np.float32)
+    floor, _ = _fitted(both["float32"], changed, windows, start)
+    moved, loose = (np.hypot(*(exact - other).reshape(2, -1)) for other in (ours, floor))
+    return moved, loose, (exact_ms, ours_ms), windows
+
+
+def _map_gaps(both: _Both, face: KnownFace) -> list[Floats]:
     """Differences of the visible points' response maps, one array for each scale."""
     gaps = []
     pdm = both["float32"].pdm
@@ -137,16 +154,7 @@ def _map_gaps(both: dict[CenPrecision, CeclmFaceModel], face: KnownFace) -> list
     return gaps
 
 
-def _beside(face: KnownFace, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """A start beside the face: turned, moved, of another size, with the mean shape."""
-    scale, turn, shift = _NEAR
-    away = rng.uniform(-1, 1, 6) * [scale * face.params_global[0], turn, turn, turn, shift, shift]
-    return face.params_global + away.astype(np.float32), np.zeros_like(face.params_local)
-
-
-def _fitted(
-    model: CeclmFaceModel, gray: Floats, windows: tuple[int, ...], start: tuple[Floats, Floats]
-) -> tuple[Floats, float]:
+def _fitted(model: CeclmFaceModel, gray: Floats, windows: tuple[int, ...], start: _Start) -> tuple[Floats, float]:
     """Landmarks (2n,) of a fit of the main model, and its CPU time in ms."""
     params_global, params_local = (each.copy() for each in start)
     before_s = time.process_time()

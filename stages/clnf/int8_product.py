@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -30,10 +30,12 @@ _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 def make_product(how: Instructions) -> Callable[..., None]:
     """A compiled `product(activations, weights, groups, out)`.
 
-    activations : (rows, groups * how.group) uint8, int16 where how.pairs; C-contiguous, 0 to 255, rows a multiple of ROWS
+    activations : (rows, groups * how.group) C-contiguous, 0 to 255, uint8 or (how.pairs) int16; rows in whole ROWS
     weights : flat int8, element [column // how.lanes, group, column % how.lanes, place in the group]
     out : (rows, columns) int32, columns a multiple of COLUMNS
     """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return _interpreted(how)
     tiles = tuple(_make_tile(how, vectors) for vectors in range(1, how.vectors + 1))
     tile, last = tiles[-1], {count: tiles[count - 1] for count in range(1, how.vectors)}
     lanes, rows, vectors, group = how.lanes, how.rows, how.vectors, how.group
@@ -41,7 +43,7 @@ def make_product(how: Instructions) -> Callable[..., None]:
     one, two, three = (last.get(count, tile) for count in (1, 2, 3))
 
     @njit(nogil=True)
-    def product(activations, weights, groups, out):  # type: ignore[no-untyped-def]
+    def product(activations, weights, groups, out):
         values, sums = activations.reshape(-1), out.reshape(-1)
         length, width = groups * group, out.shape[1]
         step = length * lanes  # bytes of the weights of one vector of columns
@@ -59,18 +61,29 @@ def make_product(how: Instructions) -> Callable[..., None]:
                 else:
                     three(values, row * length, length, weights, vector * step, step, groups, sums, goal, width)
 
-    return product  # type: ignore[no-any-return]
+    return product
+
+
+def _interpreted(how: Instructions) -> Callable[..., None]:
+    """The same in NumPy: what is written in LLVM's language cannot run uncompiled."""
+
+    def product(activations: Any, weights: Any, groups: int, out: Any) -> None:
+        held = weights.reshape(out.shape[1] // how.lanes, groups, how.lanes, how.group)
+        whole = held.transpose(1, 3, 0, 2).reshape(groups * how.group, -1)
+        out[:] = activations.astype(out.dtype) @ whole.astype(out.dtype)
+
+    return product
 
 
 def _make_tile(how: Instructions, vectors: int) -> Any:
     """`tile(values, at, length, weights, at, step, groups, sums, at, width)`: the sums of rows x vectors."""
 
-    @intrinsic  # type: ignore[misc]
-    def tile(_, values, at, length, weights, weights_at, step, groups, sums, sums_at, width):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def tile(_, values, at, length, weights, weights_at, step, groups, sums, sums_at, width):
         index = types.int64
         signature = types.void(values, index, index, weights, index, index, index, sums, index, index)
 
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):
             def place(array: int, offset: int) -> Any:
                 held = context.make_array(signature.args[array])(context, builder, arguments[array])
                 return builder.gep(held.data, [arguments[offset]])

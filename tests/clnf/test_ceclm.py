@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from auflow.backends.ort import OrtBackend
+from auflow.benchmarks.taught_cen import teach
 from auflow.errors import ModelError
 from auflow.export.graphs import exports
 from auflow.export.onnx_files import write_onnx
@@ -30,6 +31,7 @@ from auflow.models.manifest import load_ceclm_files
 from auflow.models.store import originals
 from auflow.stages.clnf import ClnfStage, fit_kernels, patch_kernels
 from auflow.stages.clnf.ceclm import CeclmFaceModel, CoarseFit, search
+from auflow.stages.clnf.cen_accuracy import KnownFace, measure_int8
 from auflow.stages.clnf.face_model import FaceState
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker
 from auflow.stages.clnf.validator import LandmarkValidator
@@ -349,6 +351,36 @@ def test_a_stage_on_it_goes_on_from_its_snapshot(store):
         ours, theirs = (one.process(Frame(number, 0.0, pictures[number - 1]), lambda: box) for one in (stage, other))
         assert np.array_equal(ours[0].eyes_px, theirs[0].eyes_px)
         assert other.snapshot() == stage.snapshot()
+
+
+def test_a_stage_takes_the_precision_that_it_is_told(store):
+    rng = np.random.default_rng(1)
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 2)
+    box = f32([[100, 60, 120, 120, 1]])
+    both = [
+        ClnfStage(store, StageSettings(model="ceclm", faces="all", cen_precision=precision))
+        for precision in ("float32", "int8")
+    ]
+    (ours,), (theirs,) = (stage.process(Frame(1, 0.0, picture), lambda: box) for stage in both)
+    apart = np.abs(ours.landmarks_px - theirs.landmarks_px)
+    assert apart.max() > 0
+    assert np.median(apart) < 1  # random experts pull nowhere, so little moves much
+
+
+@pytest.mark.golden
+def test_int8_finds_what_float32_finds_with_experts_taught_from_a_picture(lesson, clnf_models):
+    """In small: the figures of docs/ceclm.md are of layers as wide as OpenFace's, whose errors average out."""
+    face = KnownFace(lesson.gray, lesson.g, lesson.p)
+    layouts = dict.fromkeys((0.25, 0.35, 0.5, 1.0), (122, 24, 12, 1))
+    models = teach(clnf_models, [face, face], steps=40, layouts=layouts)
+    found = measure_int8(models, [face])
+    assert found.faces == 1
+    assert 0 < found.maps_rms < 0.005
+    assert found.maps_rms < found.maps_max < 0.05
+    assert 0 < found.landmarks_p50_px < 0.2
+    assert found.landmarks_p50_px < found.landmarks_p99_px <= found.landmarks_max_px
+    assert 0 < found.floor_p50_px < found.floor_p99_px
+    assert min(found.float32_ms, found.int8_ms) > 0
 
 
 @pytest.mark.parametrize(

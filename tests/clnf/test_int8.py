@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from auflow.backends import int8 as support
 from auflow.errors import BackendError, InputError
 from auflow.models.cen import CenPatches, CenPatchExpert, DenseLayer, read_cen_patches
 from auflow.stages.clnf import int8_kernels as kernels
+from auflow.stages.clnf.cen_accuracy import Int8Error, measure_int8
 from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.int8_product import COLUMNS, ROWS, make_product
 
@@ -110,7 +112,7 @@ def layered(rng: np.random.Generator, widths: tuple[int, ...], hidden: str) -> C
             f32(rng.normal(0, 1 if i == 122 else i**-0.5, (i, o))), f32(rng.normal(0, 0.3, o)),
             "sigmoid" if o == 1 else hidden,
         )
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]  # fmt: skip
     return CenPatchExpert(11, 11, tuple(layers), 1.0)
 
@@ -176,8 +178,8 @@ def test_response_maps_are_near_those_of_float32(tmp_path: Path, files, view, sp
         for precision in ("float32", "int8")
     )
     assert not ours[~patches.visibilities[view]].any()
-    assert 0 < np.abs(maps - ours).max() < 0.03
-    assert maps.std() > 10 * (maps - ours).std()
+    assert (maps - ours).any()
+    assert maps.std() > 50 * (maps - ours).std()
 
 
 def test_an_expert_of_one_layer_stays_in_float32():
@@ -207,7 +209,19 @@ def test_a_mirrored_view_shares_the_packed_experts(tmp_path: Path, files):
 
 
 def test_nothing_is_measured_on_no_faces():
-    from auflow.stages.clnf.cen_accuracy import measure_int8
-
     with pytest.raises(InputError, match="give a clip with a face"):
         measure_int8(SimpleNamespace(), [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("p50", "p99", "floor", "passes"),
+    [
+        (0.01, 0.04, 0.001, True),
+        (0.01, 0.19, 0.1, True),
+        (0.01, 0.21, 0.1, False),  # more than twice the floor
+        (0.06, 0.07, 0.5, False),  # what the table shows would change everywhere
+    ],
+)
+def test_the_budget_of_int8(p50, p99, floor, passes):
+    found = Int8Error(1, 0.02, 0.002, p50, p99, 1.0, floor / 10, floor, 18.0, 6.0)
+    assert found.passes is passes
