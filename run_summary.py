@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from auflow.report import INTERRUPTED_EXIT_CODE, PERCENTILES, Reporter, StreamSu
 from auflow.stages.settings import Format
 from auflow.stages.sink.paths import all_tables
 from auflow.stages.statistics import Coherence, Convergence, Latency
+from auflow.whole_file import write_whole
 
 if TYPE_CHECKING:
     from auflow.run_timeline import RunTimeline
@@ -201,17 +200,9 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     with _writing(path):
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, text)
 
 
 @contextmanager

@@ -7,8 +7,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from auflow.whole_file import write_whole
 
 __all__ = ["Engine", "EngineCache", "EngineKey", "default_folder"]
 
@@ -99,9 +102,5 @@ def _read(path: Path) -> Engine | None:
 
 def _write(path: Path, engine: Engine, key: EngineKey) -> None:
     told = {"sha256": hashlib.sha256(engine.data).hexdigest(), "deviation": engine.deviation, "key": asdict(key)}
-    unfinished = path.with_suffix(".part")
-    try:
-        unfinished.write_bytes(json.dumps(told).encode() + b"\n" + engine.data)
-        os.replace(unfinished, path)
-    except OSError:  # a full disk costs the next start the time to build it, and nothing else
-        unfinished.unlink(missing_ok=True)
+    with suppress(OSError):  # a full disk costs the next start the time to build it, and nothing else
+        write_whole(path, json.dumps(told).encode() + b"\n" + engine.data)

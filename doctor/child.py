@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
+
+from auflow.child_program import run_child
 
 __all__ = ["PATIENCE_S", "Answer", "Ask", "ask"]
 
@@ -36,7 +37,7 @@ def ask(
     found: dict[str, Answer] = {}
     while left := [item for item in items if item not in found]:
         command = [sys.executable, "-P", "-m", module, look, *left]
-        output, end = _run(command, patience_s)
+        output, end = run_child(command, patience_s)
         found |= {item: answer for item, answer in _answers(output) if item in left}
         # The first without an answer is the one that it ended at.
         if silent := [item for item in left if item not in found]:
@@ -55,19 +56,3 @@ def _answers(output: str) -> list[tuple[str, Answer]]:
         except ValueError:
             continue
     return lines
-
-
-def _run(command: list[str], patience_s: float) -> tuple[str, str]:
-    """What a child has printed, and how it ended."""
-    try:
-        ended = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=patience_s
-        )
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""  # bytes, whatever was asked for
-        text = output.decode(errors="replace") if isinstance(output, bytes) else output
-        return text, f"no answer within {patience_s:g} s"
-    code = ended.returncode
-    how = f"it crashes the process (signal {-code})" if code < 0 else f"it ends the process with exit code {code}"
-    last = (ended.stderr.strip().splitlines() or [""])[-1]
-    return ended.stdout, how + (f": {last}" if last else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from auflow.export.checks import Deviation
 from auflow.export.graphs import Export
 from auflow.models.license import LICENSE_URL
 from auflow.models.onnx.graph import IR_VERSION, OPSET, OnnxModel
+from auflow.whole_file import write_whole
 
 __all__ = ["INDEX", "Written", "write_onnx"]
 
@@ -101,10 +101,7 @@ def _entry(export: Export, model: OnnxModel, size: int, found: Deviation, second
 
 
 def _write(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        write_whole(path, data)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another folder with -o") from error

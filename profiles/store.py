@@ -12,6 +12,7 @@ from pathlib import Path
 from auflow.errors import OutputError, UsageError
 from auflow.profiles.machine import difference, these_versions, this_machine
 from auflow.profiles.profile import Profile, read_profile
+from auflow.whole_file import write_whole
 
 __all__ = ["NONE", "Loaded", "check_place", "default_place", "load_profile", "read_file", "save_profile"]
 
@@ -110,17 +111,9 @@ def save_profile(profile: Profile, path: Path) -> None:
     """
     text = json.dumps(profile.as_dict(), indent=1, allow_nan=False) + "\n"
     path = path.resolve()  # the file that a link means, not the link, is replaced
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, text)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
 

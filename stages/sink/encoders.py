@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from auflow.child_program import run_child
 from auflow.errors import UsageError
 
 __all__ = ["ASKED", "ENCODERS", "HARDWARE", "SOFTWARE", "Choice", "Encoder", "Trial", "choose_encoders", "try_encoders"]
@@ -115,25 +115,10 @@ def try_encoders(names: Sequence[str], *, script: Path = _TRIAL, patience_s: flo
     found: dict[str, str] = {}
     while left := [name for name in names if name not in found]:
         command = [sys.executable, "-P", str(script), json.dumps([asdict(ENCODERS[name]) for name in left])]
-        output, end = _run(command, patience_s)
+        output, end = run_child(command, patience_s)
         answers = [json.loads(line) for line in output.splitlines() if line.startswith("[") and line.endswith("]")]
         found |= {name: reason for name, reason in answers if name in left}
         # The one without an answer is the one that it ended at; those behind it are tried without it.
         if silent := [name for name in left if name not in found]:
             found[silent[0]] = end
     return {name: found[name] for name in names}
-
-
-def _run(command: list[str], patience_s: float) -> tuple[str, str]:
-    """What a trial has printed, and how it ended."""
-    try:
-        ended = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=patience_s
-        )
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""  # bytes, whatever was asked for
-        text = output.decode(errors="replace") if isinstance(output, bytes) else output
-        return text, f"no answer within {patience_s:g} s"
-    signal_or_code = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-    last = (ended.stderr.strip().splitlines() or [""])[-1]
-    return ended.stdout, f"its trial ended with {signal_or_code}" + (f" ({last})" if last else "")

@@ -214,7 +214,7 @@ def test_the_cache_lets_one_build_while_others_wait(tmp_path: Path) -> None:
 def test_every_side_of_every_graph_has_its_limits(models_dir: Path) -> None:
     from auflow.export.graphs import GROUPS, exports
 
-    for export in exports(models_dir, tuple(GROUPS)):
+    for export in exports(models_dir, tuple(group for group in GROUPS if group != "cen")):
         if export.name.startswith("ccnf_main"):
             continue  # large, and like the others
         for value in export.build().inputs:

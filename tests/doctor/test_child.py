@@ -8,8 +8,8 @@ from auflow.doctor.child import ask
 def test_a_crash_and_an_exit_cost_only_their_own_answers() -> None:
     found = ask("any", ["first", "crash", "leave", "last"], module="auflow.tests.doctor.bad_looks")
     assert found["first"] == {"value": "FIRST"}
-    assert found["crash"] == {"error": "it crashes the process (signal 11)"}
-    assert found["leave"] == {"error": "it ends the process with exit code 1: no license for this library"}
+    assert found["crash"] == {"error": "its process ended with signal 11"}
+    assert found["leave"] == {"error": "its process ended with exit code 1 (no license for this library)"}
     assert found["last"] == {"value": "LAST"}
     assert list(found) == ["first", "crash", "leave", "last"]
 

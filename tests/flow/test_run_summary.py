@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import auflow
-from auflow import cli, inline, orchestrator, run_command, run_summary
+from auflow import cli, inline, orchestrator, run_command
 from auflow.errors import OutputError, StageError
 from auflow.flow.supervision import Limits
 from auflow.inline import Stages
@@ -225,7 +225,7 @@ def test_a_full_disk(runs: Runs, monkeypatch: pytest.MonkeyPatch, failing: bool)
             raise StageError("clnf-0 died")
         return []
 
-    monkeypatch.setattr(run_summary.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(StageError if failing else OutputError, match="died" if failing else "No space left"):
         runs.run(runner, Path("a.mp4"))
     assert ("No space left" in runs.words.getvalue()) == failing

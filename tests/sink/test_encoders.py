@@ -72,7 +72,7 @@ def script(folder: Path, body: str) -> Path:
 def test_driver_that_crashes_is_a_reason_and_the_others_are_still_tried(tmp_path: Path) -> None:
     crash = 'os.kill(os.getpid(), signal.SIGKILL) if e["name"] == "h264_qsv" else print(json.dumps([e["name"], ""]), '
     found = try_encoders(["h264_nvenc", "h264_qsv", "libx264"], script=script(tmp_path, f"{crash}flush=True)"))
-    assert found == {"h264_nvenc": "", "h264_qsv": "its trial ended with signal 9", "libx264": ""}
+    assert found == {"h264_nvenc": "", "h264_qsv": "its process ended with signal 9", "libx264": ""}
 
 
 def test_driver_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_driver_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 def test_trial_that_cannot_start_has_its_last_line_as_the_reason(tmp_path: Path) -> None:
     found = try_encoders(["mpeg4"], script=script(tmp_path, 'raise ValueError("no av")'))
-    assert found == {"mpeg4": "its trial ended with exit code 1 (ValueError: no av)"}
+    assert found == {"mpeg4": "its process ended with exit code 1 (ValueError: no av)"}
 
 
 class Machine:
