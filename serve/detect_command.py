@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from auflow.option_values import backend_for
@@ -48,12 +49,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _detect(parsed: argparse.Namespace) -> int:
     from auflow.backends.choice import choose
+    from auflow.backends.ort_files import require_ort_files
     from auflow.models import store
     from auflow.serve.detection import serve
     from auflow.stages.settings import StageSettings
     from auflow.threads import pin_threads
 
     pin_threads()
+    if warning := require_ort_files():
+        sys.stderr.write(f"auflow: warning: {warning}\n")
     root = store.default_root()
     store.require(root)
     return serve(parsed.address, parsed.keys, root, StageSettings(**choose(parsed.backend, {}).settings))
