@@ -26,6 +26,7 @@ first steps:
   auflow plot interview.csv               draw its Action Units, head and gaze to interview.png
   auflow report interview.csv             one page: can its numbers be used, and where not?
   auflow serve serve.toml                 run cameras day and night; `auflow ctl status` tells how it goes
+  auflow tune interview.mp4               measure what is fastest here, for `run` and `serve` to use
   auflow validate openface.csv ours.csv   compare two results, column group by column group
 
 `auflow COMMAND --help` tells more about each."""
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     from auflow.serve.ctl_command import add_parser as add_ctl_parser
     from auflow.serve.detect_command import add_parser as add_detect_parser
     from auflow.serve.top.command import add_parser as add_top_parser
+    from auflow.tuning.command import add_parser as add_tune_parser
     from auflow.validation.command import add_parser as add_validate_parser
     from auflow.video_report.command import add_parser as add_report_parser
 
@@ -110,4 +112,5 @@ def _parser() -> argparse.ArgumentParser:
     add_keys_parser(commands)
     add_bench_parser(commands)
     add_doctor_parser(commands)
+    add_tune_parser(commands)
     return parser

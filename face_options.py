@@ -56,9 +56,9 @@ def add_face_options(run: argparse.ArgumentParser) -> None:
 def _add_tracking(run: argparse.ArgumentParser) -> None:
     tracking = run.add_argument_group("tracking")
     tracking.add_argument(
-        "--tracking", choices=get_args(Tracking), default="openface", help="openface: its logic to the letter"
-        " (default); coherent: looks for faces only where that may tell something new, keeps descriptors of faces that"
-        " have not changed (see `auflow validate --budget`)",
+        "--tracking", choices=get_args(Tracking), help="openface: its logic to the letter (default,"
+        " unless `auflow tune --allow-coherent` has found better); coherent: looks for faces only where that may tell"
+        " something new, keeps descriptors of faces that have not changed (see `auflow validate --budget`)",
     )  # fmt: skip
     add_coherence_bounds(tracking)
     tracking.add_argument(
@@ -108,7 +108,7 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
     return {
         "model": parsed.model,
         "faces": faces,
-        "tracking": parsed.tracking,
+        "tracking": parsed.tracking or StageSettings().tracking,
         **coherence_bounds(parsed),
         "identities": _wants_identities(parsed, coherent and faces == "all"),
         "identity_model": "" if parsed.identity_model is None else str(parsed.identity_model.resolve()),

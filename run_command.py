@@ -144,6 +144,10 @@ def _add_how(run: argparse.ArgumentParser) -> None:
         f" {', '.join(BACKENDS)}; `auflow doctor` tells which this machine has",
     )  # fmt: skip
     how.add_argument(
+        "--profile", metavar="FILE", help="what `auflow tune` has found, for backends, batches, precision and jobs that"
+        " are not given here; none: without (default: $AUFLOW_PROFILE, else the one that it saves)",
+    )  # fmt: skip
+    how.add_argument(
         "--resume", action="store_true", help="go on after a crash: inputs that are finished are left alone, one that"
         " was interrupted goes on from its last checkpoint",
     )  # fmt: skip
@@ -295,11 +299,15 @@ def _with_encoder(parsed: argparse.Namespace, options: RunOptions) -> tuple[RunO
 
 
 def _with_backends(parsed: argparse.Namespace, options: RunOptions) -> tuple[RunOptions, Sequence[str]]:
-    """The options with the backend of each stage, and what is to be told of them."""
-    from auflow.backends.choice import choose
+    """The options with the backend of each stage and what the profile says, and what is to be told of them."""
+    from auflow.profiles.applying import resolve
+    from auflow.profiles.store import load_profile
 
-    choice = choose(parsed.backend, {})
-    return replace(options, settings=replace(options.settings, **choice.settings)), choice.notes
+    several = parsed.jobs is None and not options.inline and len(options.inputs) > 1
+    given = ("tracking",) if parsed.tracking is not None else ()
+    applied = resolve(options.settings, parsed.backend, load_profile(parsed.profile), given=given, jobs=several)
+    jobs = options.jobs if applied.jobs is None else min(applied.jobs, len(options.inputs))
+    return replace(options, settings=applied.settings, jobs=jobs), applied.notes
 
 
 def _without_finished(options: RunOptions, reporter: Reporter) -> RunOptions:

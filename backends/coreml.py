@@ -159,7 +159,7 @@ class _CoremlNetwork:
         for value, array in zip(self._model.inputs, inputs, strict=True):
             for side, size in zip(value.shape, array.shape, strict=True):
                 limits = self._sides[side] if isinstance(side, str) else side
-                least, most = (limits, limits) if isinstance(limits, int) else limits
+                least, _, most = (limits, limits, limits) if isinstance(limits, int) else limits
                 if not least <= size <= most:
                     raise BackendError(
                         f"backend coreml: {self._model.name}: {value.name}: expected {least} to {most} for the side "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import auflow
+from auflow.profiles.machine import cpu_model, usable_cores
 
 __all__ = ["CHECKOUT", "OthersWatch", "busy_warning", "commit", "describe", "machine_key", "usable_cores"]
 
@@ -27,7 +28,7 @@ def describe() -> dict[str, Any]:
     others = OthersWatch()
     time.sleep(LOOK_S)
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores_usable": len(usable_cores()),
         "cores_quota": _quota(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
@@ -73,13 +74,6 @@ def _own_cpu_s() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def usable_cores() -> list[int]:
-    """The numbers of the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def commit() -> dict[str, Any] | None:
     """Hash of the checkout's commit and whether files differ from it; None outside of a checkout."""
     if not (CHECKOUT / ".git").exists():
@@ -95,13 +89,6 @@ def commit() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(CHECKOUT), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _cpu_model() -> str:
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _quota() -> float | None:

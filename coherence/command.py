@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from auflow.report import Reporter, StreamSummary
     from auflow.validation.budgets import Budgets
 
-__all__ = ["add_budget_options", "run_budget"]
+__all__ = ["MAX_LANDMARK_PX", "MIN_AU_MEAN_R", "add_budget_options", "budgets_of", "run_budget"]
 
 MAX_LANDMARK_PX = 0.3
 MIN_AU_MEAN_R = 0.99
@@ -110,7 +110,7 @@ def run_budget(args: argparse.Namespace) -> int:
 
     root = store.default_root()
     store.require(root)
-    budgets = _budgets(args)
+    budgets = budgets_of(args)
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="auflow-budget-")))
@@ -149,7 +149,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{args.json}: would be written over a clip; choose another name")
 
 
-def _budgets(args: argparse.Namespace) -> Budgets:
+def budgets_of(args: argparse.Namespace) -> Budgets:
+    """The budgets that were asked for, and those that hold where nothing was."""
     from auflow.validation.budgets import Budgets
 
     return Budgets(

@@ -19,7 +19,7 @@ from auflow.stages.settings import StageSettings, Tracking
 if TYPE_CHECKING:
     from auflow.stages.records import SourceInfo
 
-__all__ = ["MODES", "Pair", "Plan", "Run", "run_clip"]
+__all__ = ["MODES", "Load", "Pair", "Plan", "Run", "run_clip", "run_once"]
 
 Load = Callable[[Path, StageSettings], Stages]
 
@@ -104,13 +104,27 @@ def run_clip(clip: Path, plan: Plan, reporter: Reporter, load: Load) -> Pair:
     for number in range(plan.repeat):
         for tracking in MODES if number % 2 == 0 else reversed(MODES):
             which = f"{MODES[tracking]}, {number + 1} of {plan.repeat}" if plan.repeat > 1 else MODES[tracking]
-            run = _run(clip, plan.options(tracking, (clip,)), _Clocked(reporter, f"{clip} ({which})"), load)
+            run = run_once(clip, plan.options(tracking, (clip,)), reporter, load, label=f"{clip} ({which})")
             before = best.get(tracking, run)
             best[tracking] = replace(run, cpu_s=min(run.cpu_s, before.cpu_s), wall_s=min(run.wall_s, before.wall_s))
     return {tracking: best[tracking] for tracking in MODES}
 
 
-def _run(clip: Path, options: RunOptions, clock: _Clocked, load: Load) -> Run:
+def run_once(clip: Path, options: RunOptions, reporter: Reporter, load: Load, *, label: str) -> Run:
+    """One run of one clip in this process.
+
+    Parameters
+    ----------
+    options : of a run whose only input is the clip
+    reporter, load : as in `run_clip`
+    label : what the reporter hears in place of the clip's path
+
+    Raises
+    ------
+    AuflowError, KeyboardInterrupt
+        As in `run_clip`.
+    """
+    clock = _Clocked(reporter, label)
     with _making(options.output_dir):
         options.output_dir.mkdir(parents=True, exist_ok=True)
     (summary,) = inline.run(options, clock, load=load)

@@ -11,7 +11,7 @@ from auflow.validation.budgets import Budgets, missed
 from auflow.validation.comparison import LANDMARKS, Comparison, MatchBy, compare, match
 from auflow.validation.table import read_table
 
-__all__ = ["Outcome", "failed", "judge"]
+__all__ = ["Judged", "Outcome", "failed", "judge", "judge_tables"]
 
 _ALL_ROWS = 1.0
 _CORRELATED_FROM = 3  # rows
@@ -46,48 +46,72 @@ class Outcome:
         return tuple(au.r for au in self.result.intensities.values()) if self.result is not None else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A table held against that of the exact run."""
+
+    result: Comparison | None = None  # None where one of the tables has no row
+    missed: tuple[str, ...] = ()  # a sentence for each budget
+    note: str = ""
+
+
 def judge(clip: Path, pair: Pair, budgets: Budgets, *, skip: int = 0, by: MatchBy = "id") -> Outcome:
-    """Compare the tables of the two runs, coherent against exact.
+    """Compare the tables of the two runs, coherent against exact; as `judge_tables`."""
+    judged = judge_tables(pair["openface"].table, pair["coherent"].table, budgets, skip=skip, by=by)
+    return Outcome(clip, pair, judged.result, judged.missed, judged.note)
+
+
+def judge_tables(
+    exact: Path,
+    other: Path,
+    budgets: Budgets,
+    *,
+    skip: int = 0,
+    by: MatchBy = "id",
+    other_is: str = "coherent tracking",
+) -> Judged:
+    """Compare two tables of one clip.
 
     Parameters
     ----------
+    exact : of exact tracking, by the reference backends
     budgets : hold on the rows where exact tracking has success 1; where it has none, success must agree on all rows
     skip : frames at the begin that do not count
     by : how the faces of a frame are matched
+    other_is : how the other run is called
 
     Raises
     ------
     InputError
         A table cannot be read, or `skip` leaves none of it.
     """
-    exact, coherent = (pair[tracking].table for tracking in ("openface", "coherent"))
-    rows = [_has_rows(table) for table in (exact, coherent)]
+    rows = [_has_rows(table) for table in (exact, other)]
     if not all(rows):
-        return _without_rows(clip, pair, *rows)
+        return _without_rows(rows[0], rows[1], other_is)
     try:
-        matched = match(read_table(exact), read_table(coherent), skip=skip, by=by)
+        matched = match(read_table(exact), read_table(other), skip=skip, by=by)
     except InputError as error:
         if skip:
             raise
-        return Outcome(clip, pair, missed=(str(error),))  # tables of one clip that have no row in common
+        return Judged(missed=(str(error),))  # tables of one clip that have no row in common
     result = compare(matched)
     if 0 < result.rows_compared < _CORRELATED_FROM:
         rest = replace(budgets, min_au_r=None, min_au_mean_r=None)
         note = f"{result.rows_compared} rows are too few for a correlation: the other budgets are held"
-        return Outcome(clip, pair, result, tuple(missed(result, rest)), note)
+        return Judged(result, tuple(missed(result, rest)), note)
     if result.rows_compared:
-        return Outcome(clip, pair, result, tuple(missed(result, budgets)))
+        return Judged(result, tuple(missed(result, budgets)))
     only = Budgets(min_success=_ALL_ROWS if budgets.min_success is None else budgets.min_success)
     note = "no frame has success 1 with exact tracking, so there are no values: success alone is held"
-    return Outcome(clip, pair, result, tuple(missed(result, only)), note)
+    return Judged(result, tuple(missed(result, only)), note)
 
 
-def _without_rows(clip: Path, pair: Pair, exact: bool, coherent: bool) -> Outcome:
+def _without_rows(exact: bool, other: bool, other_is: str) -> Judged:
     """Several faces are followed, and with one way or both there never was one."""
-    if not exact and not coherent:
-        return Outcome(clip, pair, note="neither has found a face: there is nothing to compare")
-    found, none = ("exact", "coherent") if exact else ("coherent", "exact")
-    return Outcome(clip, pair, missed=(f"{found} tracking follows faces where {none} tracking has found none",))
+    if not exact and not other:
+        return Judged(note="neither has found a face: there is nothing to compare")
+    found, none = ("exact tracking", other_is) if exact else (other_is, "exact tracking")
+    return Judged(missed=(f"{found} follows faces where {none} has found none",))
 
 
 def _has_rows(table: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from auflow.doctor.finding import Finding
 from auflow.doctor.places import Places
 from auflow.doctor.tuned import Tuned
+from auflow.profiles.store import load_profile
 
 __all__ = ["gather", "judge"]
 
@@ -14,7 +15,11 @@ _TUNE = "auflow tune CLIP"
 
 def gather(_: Places) -> Tuned:
     """Read it."""
-    return Tuned()
+    loaded = load_profile()
+    profile = loaded.profile
+    if profile is None:
+        return Tuned(ignored=loaded.ignored)
+    return Tuned(str(loaded.path), "", profile.backends, profile.choices.jobs, profile.measured)
 
 
 def judge(facts: Tuned) -> list[Finding]:

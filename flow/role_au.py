@@ -8,7 +8,7 @@ from typing import Any
 
 from auflow.flow.job import StreamJob
 from auflow.flow.process import Shell
-from auflow.flow.roles_stages import PassingRole
+from auflow.flow.role_passing import PassingRole
 from auflow.flow.topology import Role
 from auflow.stages.records import Frame, SourceInfo
 from auflow.stages.settings import StageSettings

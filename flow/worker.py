@@ -51,7 +51,7 @@ def prepare_process(*, dies_with_parent: bool, name: str = "") -> None:
 
 def import_roles() -> None:
     """Import what all workers need. It takes a while and loads native libraries."""
-    from auflow.flow import role_decode, role_sink, roles_stages  # noqa: F401
+    from auflow.flow import role_clnf, role_decode, role_detect, role_sink  # noqa: F401
 
 
 def work(config: WorkerConfig) -> int:
@@ -96,9 +96,10 @@ def _make_role(shell: Shell) -> WorkerRole:
         return WebRole(shell)
     from auflow.flow.role_au import AuRole
     from auflow.flow.role_bus import BusRole
+    from auflow.flow.role_clnf import ClnfRole
     from auflow.flow.role_decode import DecodeRole
+    from auflow.flow.role_detect import DetectRole
     from auflow.flow.role_sink import SinkRole
-    from auflow.flow.roles_stages import ClnfRole, DetectRole
 
     kinds: dict[Role, type[WorkerRole]] = {
         Role.DECODE: DecodeRole,

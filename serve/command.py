@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from auflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from auflow.profiles.store import Loaded
     from auflow.serve.config import ServeConfig
 
 __all__ = ["add_parser"]
@@ -58,10 +59,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _serve(parsed: argparse.Namespace) -> int:
     config = _configuration(parsed)
     if parsed.check:
-        from auflow.backends.choice import choose, read_asked
+        from auflow.backends.choice import read_asked
+        from auflow.profiles.applying import resolve
+        from auflow.profiles.store import load_profile
         from auflow.serve.describe import describe
+        from auflow.stages.settings import StageSettings
 
-        choose(read_asked(config.workers.backend), {})  # refuses what is not to be had here
+        resolve(StageSettings(), read_asked(config.workers.backend), load_profile())  # refuses what is not to be had
         sys.stdout.write(describe(config))
         return 0
     from auflow.serve import service
@@ -71,6 +75,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _configuration(parsed: argparse.Namespace) -> ServeConfig:
+    from auflow.profiles.store import load_profile
     from auflow.serve.loading import load_config, parse_config, with_page
 
     if parsed.web and ":" not in parsed.web and parsed.config is None:
@@ -80,13 +85,19 @@ def _configuration(parsed: argparse.Namespace) -> ServeConfig:
             raise UsageError(
                 "--stream and --policy stand instead of CONFIG: write the streams into it, or leave it out"
             )
-        return load_config(parsed.config, web=parsed.web)
+        return load_config(parsed.config, web=parsed.web, jobs=_jobs(load_profile()))
     if not parsed.streams:
         raise UsageError(
             "nothing to serve: give a configuration, or --stream NAME=SOURCE; `auflow serve --help` has examples"
         )
     document: dict[str, object] = {"stream": _tables(parsed.streams, parsed.policy)}
-    return parse_config(document if parsed.web is None else with_page(document, parsed.web), Path.cwd(), "--stream")
+    if parsed.web is not None:
+        document = with_page(document, parsed.web)
+    return parse_config(document, Path.cwd(), "--stream", jobs=_jobs(load_profile()))
+
+
+def _jobs(loaded: Loaded) -> int | None:
+    return None if loaded.profile is None else loaded.profile.choices.jobs
 
 
 def _tables(words: Sequence[str], policy: str | None) -> dict[str, dict[str, str]]:

@@ -238,9 +238,9 @@ class WorkersConfig:
 
     live_lanes: int = key(
         0, whole(0, 256), "lanes for live streams, four processes each",
-        shown_as="half of the CPUs, no more than live streams, at least 1",
+        shown_as="as `auflow tune` found, else half of the CPUs; no more than live streams, at least 1",
     )  # fmt: skip
-    file_lanes: int = key(0, whole(0, 256), "lanes for file streams", shown_as="1")
+    file_lanes: int = key(0, whole(0, 256), "lanes for file streams", shown_as="as `auflow tune` found, else 1")
     detectors: int = key(0, whole(1, 256), "face detection processes, shared by all lanes", shown_as="1 for 4 lanes")
     detectors_at: tuple[str, ...] = key(
         (), addresses, "instead: addresses of `auflow detect` on other hosts, such as `[\"tcp://10.0.0.9:8719\"]`",

@@ -48,9 +48,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _detect(parsed: argparse.Namespace) -> int:
-    from auflow.backends.choice import choose
     from auflow.backends.ort_files import require_ort_files
     from auflow.models import store
+    from auflow.profiles.applying import resolve
+    from auflow.profiles.store import load_profile
     from auflow.serve.detection import serve
     from auflow.stages.settings import StageSettings
     from auflow.threads import pin_threads
@@ -60,4 +61,4 @@ def _detect(parsed: argparse.Namespace) -> int:
         sys.stderr.write(f"auflow: warning: {warning}\n")
     root = store.default_root()
     store.require(root)
-    return serve(parsed.address, parsed.keys, root, StageSettings(**choose(parsed.backend, {}).settings))
+    return serve(parsed.address, parsed.keys, root, resolve(StageSettings(), parsed.backend, load_profile()).settings)

@@ -47,7 +47,9 @@ _LANES_PER_DETECTOR = 4
 _SHORTEST_TOKEN = 16
 
 
-def load_config(path: Path, environ: Mapping[str, str] | None = None, web: str | None = None) -> ServeConfig:
+def load_config(
+    path: Path, environ: Mapping[str, str] | None = None, web: str | None = None, jobs: int | None = None
+) -> ServeConfig:
     """Read and check a configuration file.
 
     Parameters
@@ -55,6 +57,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None, web: str |
     path : of the file
     environ : default this process's environment
     web : address of the live page that stands in for the file's; "": the file's, or the default where it has none
+    jobs : lanes that `auflow tune` found best, for a file that says nothing of them
 
     Raises
     ------
@@ -76,7 +79,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None, web: str |
     except ValueError as error:  # of the syntax, of UTF-8, or of a number that Python will not read
         raise UsageError(f"{path}: expected TOML: {error}") from error
     return parse_config(
-        document if web is None else with_page(document, web), path.absolute().parent, str(path), environ
+        document if web is None else with_page(document, web), path.absolute().parent, str(path), environ, jobs
     )
 
 
@@ -89,7 +92,11 @@ def with_page(document: Mapping[str, object], address: str = "") -> dict[str, ob
 
 
 def parse_config(
-    document: Mapping[str, object], base: Path, title: str, environ: Mapping[str, str] | None = None
+    document: Mapping[str, object],
+    base: Path,
+    title: str,
+    environ: Mapping[str, str] | None = None,
+    jobs: int | None = None,
 ) -> ServeConfig:
     """Check a configuration and fill in what it leaves out.
 
@@ -99,6 +106,7 @@ def parse_config(
     base : absolute folder that relative paths count from
     title : what the message of an error begins with
     environ : default this process's environment
+    jobs : as in `load_config`
 
     Raises
     ------
@@ -116,7 +124,7 @@ def parse_config(
     web = _web(WebConfig(**given["web"]), environ, faults)
     bus = _bus(BusConfig(**given["bus"]), base, faults)
     socket = _socket(given["control"].get("socket", ""), base, environ, faults)
-    workers = _workers(given["workers"], streams, base, faults)
+    workers = _workers(given["workers"], streams, base, faults, jobs)
     state_dir = _folder(service.get("state_dir"), "state_dir", base, faults) or default_state_dir(environ)
     models_root = _folder(service.get("models_dir"), "models_dir", base, faults) or _models_root()
     telemetry = _telemetry(TelemetryConfig(**given["telemetry"]), state_dir.absolute(), base, faults)
@@ -248,11 +256,12 @@ def _folder(written: str | None, where: str, base: Path, faults: Faults) -> Path
         return None
 
 
-def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Path, faults: Faults) -> WorkersConfig:
+def _workers(
+    given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Path, faults: Faults, jobs: int | None
+) -> WorkersConfig:
     live = sum(stream.policy == "live" for stream in streams)
     files = len(streams) - live
-    # One of each kind at least, for what `auflow ctl add` brings: it is started when the first stream comes.
-    resolved = {"live_lanes": min(max(1, available_cpus() // 2), max(live, 1)), "file_lanes": 1} | given
+    resolved = _lanes(live, files, jobs, given) | given
     lanes = resolved["live_lanes"] + resolved["file_lanes"]
     used = (resolved["live_lanes"] if live else 0) + (resolved["file_lanes"] if files else 0)
     resolved.setdefault("detectors", max(1, -(-used // _LANES_PER_DETECTOR)))
@@ -271,6 +280,19 @@ def _workers(given: dict[str, Any], streams: tuple[StreamConfig, ...], base: Pat
     if not lanes and not streams:
         faults.add("workers", "expected at least one lane, got live_lanes = 0 and file_lanes = 0")
     return workers
+
+
+def _lanes(live: int, files: int, jobs: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How many there are of each kind where nobody says it.
+
+    One of each at least, for what `auflow ctl add` brings: it is started when the first stream comes.
+    """
+    if jobs is None:
+        return {"live_lanes": min(max(1, available_cpus() // 2), max(live, 1)), "file_lanes": 1}
+    room = -(-live // given.get("streams_per_lane", WorkersConfig().streams_per_lane))  # fewer would refuse streams
+    live_lanes = max(min(jobs, max(live, 1)), room)
+    left = jobs - live_lanes if live else jobs
+    return {"live_lanes": live_lanes, "file_lanes": min(max(left, 1), max(files, 1))}
 
 
 def _detector_at(address: str, base: Path, keys_dir: Path | None, faults: Faults) -> str:

@@ -8,12 +8,12 @@ import os
 import socket
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from auflow.backends.choice import choose, read_asked
+from auflow.backends.choice import read_asked
 from auflow.backends.ort_files import require_ort_files
 from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
@@ -24,6 +24,8 @@ from auflow.flow.nursery import Nursery
 from auflow.flow.topology import BusAddress, Role, Worker
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.models import store
+from auflow.profiles.applying import Applied, resolve
+from auflow.profiles.store import load_profile
 from auflow.report import StreamSummary
 from auflow.serve.checks import host_and_port
 from auflow.serve.config import ServeConfig, StreamConfig
@@ -104,8 +106,8 @@ class Service:
             seat_left=lambda lane, seat: self.crew.tally(lane, seat),
         )
         refuse_taken(config)
-        self._computed = choose(read_asked(workers.backend), {})
-        for text in self._computed.notes:
+        self._profile = load_profile()
+        for text in self._resolve(StageSettings()).notes:
             _log.info(text)
         with ExitStack() as stack:
             self._control = ControlServer(config.control_socket)
@@ -119,7 +121,7 @@ class Service:
             stack.callback(self._notifier.close)
             nursery = stack.enter_context(Nursery())
             bus = BusAddress(config.bus.address, config.bus.keys_dir) if config.bus.address else None
-            settings = self._settings(config.streams[0]) if config.streams else StageSettings(**self._computed.settings)
+            settings = self._settings(config.streams[0]) if config.streams else self._resolve(StageSettings()).settings
             plan = Plan(
                 self.fleet.topology,
                 config.models_root,
@@ -282,7 +284,12 @@ class Service:
 
     def _settings(self, stream: StreamConfig) -> StageSettings:
         """What the stages do for a stream, and what computes them here."""
-        return replace(stream.settings, **self._computed.settings)
+        return self._resolve(stream.settings).settings
+
+    def _resolve(self, settings: StageSettings) -> Applied:
+        asked = read_asked(self._config.workers.backend)
+        # Cameras and files have their own tracking here, which the configuration tells.
+        return resolve(settings, asked, self._profile, given=("tracking",), jobs=False)
 
 
 def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:

@@ -12,6 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AUFLOW_SHARED", ROOT.parent / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_profile(monkeypatch_session: pytest.MonkeyPatch) -> None:
+    """What `auflow tune` has found for whoever runs the tests is not for them, nor for the processes they start."""
+    monkeypatch_session.setenv("AUFLOW_PROFILE", "none")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with golden traces and real clips beside the checkout."""

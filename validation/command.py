@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["add_parser", "run_validate"]
+__all__ = ["add_budget_limits", "add_parser", "run_validate"]
 
 DESCRIPTION = """\
 Compare two CSV files in OpenFace's format, REFERENCE (say, the C++ program's) and OURS, and tell how far they agree:
@@ -83,6 +83,21 @@ def add_parser(subparsers: Subparsers) -> tuple[argparse.ArgumentParser, tuple[a
         "--video", metavar="CLIP", type=Path, help="what was analysed: the report shows the worst frames"
     )
     limits = parser.add_argument_group("budgets (exit code 1 when one is missed; a missing value meets none)")
+    add_budget_limits(limits)
+    limits.add_argument(
+        "--floor",
+        metavar="FLOOR",
+        type=Path,
+        help="--json of the reference program against another build of itself: medians, 90th percentiles and every AU "
+        "must stay within --factor times that",
+    )
+    limits.add_argument("--factor", metavar="X", type=_limit(0, math.inf), default=2.0, help="default: 2")
+    parser.set_defaults(handler=run_validate)
+    return parser, files
+
+
+def add_budget_limits(limits: argparse._ArgumentGroup) -> None:
+    """Add the options that `Budgets` are made of; each is None where it is not given."""
     limits.add_argument(
         "--max-landmark-px", metavar="PX", type=_limit(0, math.inf), help="mean distance of the 68 2-D landmarks"
     )
@@ -94,16 +109,6 @@ def add_parser(subparsers: Subparsers) -> tuple[argparse.ArgumentParser, tuple[a
         "--min-presence", metavar="SHARE", type=_limit(0, 1), help="share of rows that agree, of every AU presence"
     )
     limits.add_argument("--min-success", metavar="SHARE", type=_limit(0, 1), help="share of rows whose success agrees")
-    limits.add_argument(
-        "--floor",
-        metavar="FLOOR",
-        type=Path,
-        help="--json of the reference program against another build of itself: medians, 90th percentiles and every AU "
-        "must stay within --factor times that",
-    )
-    limits.add_argument("--factor", metavar="X", type=_limit(0, math.inf), default=2.0, help="default: 2")
-    parser.set_defaults(handler=run_validate)
-    return parser, files
 
 
 def _count(text: str) -> int:

@@ -113,7 +113,7 @@ def _metadata(plan: Plan, rounding: float, errors: Mapping[str, float], samples:
         "auflow.graph_sha256": plan.model.sha256,
         "auflow.precision": precision_of(plan.model),
         "auflow.minimum_deployment_target": TARGET,
-        "auflow.checked_on": f"{real if samples.clip else 'no real pictures'}, and made-up numbers",
+        "auflow.checked_on": f"{f'{real}, and made-up numbers' if samples.clip else 'made-up numbers only'}",
         "auflow.checked_by": "NumPy, from the saved program; it was not run by Core ML",
         "auflow.error.weights": f"{rounding:.3g}",
         **{f"auflow.error.{what}": f"{error:.3g}" for what, error in errors.items()},

@@ -10,10 +10,13 @@ __all__ = ["precision_of", "sides_of"]
 # Half precision is for what was measured with it; see docs/coreml.md. Of the AU heads it would cost up to 0.06 of an
 # intensity where sums are in half precision too, which Core ML's documents leave open.
 _HALF = frozenset({"PNet", "RNet", "ONet"})
-_BATCH = (1, 256)  # faces, patches
-# PNet's pyramid has other sizes for each size of picture, so they are a range and no list. The first level is a fifth
-# of the picture: 2048 px are enough for pictures of 10,000. Levels go one by one.
-_IMAGE_SIDES_PX = (12, 2048)
+# Least, usual and most. With a range the Neural Engine takes the usual size only, says an engineer of Apple's
+# (developer.apple.com/forums/thread/724930). PNet's pyramid has other sizes for each size of picture, so they are a
+# range and no list; the first level is a fifth of the picture: 96 x 128 of 480 x 640, and 2048 px are enough for
+# 10,000. Levels go one by one.
+_BATCH = (1, 1, 256)  # faces
+_BATCHES = {"RNet": (1, 64, 256), "ONet": (1, 16, 256)}  # patches
+_IMAGE_SIDES_PX = {"h": (12, 96, 2048), "w": (12, 128, 2048)}
 
 
 def precision_of(model: OnnxModel) -> Precision:
@@ -22,8 +25,8 @@ def precision_of(model: OnnxModel) -> Precision:
 
 
 def sides_of(model: OnnxModel) -> Sides:
-    """Of each side of the inputs that has a name, its size, or its least and its largest."""
+    """Of each side of the inputs that has a name, its size, or the least, usual and most."""
     names = {side for value in model.inputs for side in value.shape if isinstance(side, str)}
-    if names >= {"h", "w"}:
-        return {name: _IMAGE_SIDES_PX if name in ("h", "w") else 1 for name in names}
-    return dict.fromkeys(names, _BATCH)
+    if names >= _IMAGE_SIDES_PX.keys():
+        return {name: _IMAGE_SIDES_PX.get(name, 1) for name in names}
+    return dict.fromkeys(names, _BATCHES.get(model.name, _BATCH))

@@ -58,7 +58,7 @@ def _check_inputs(package: Package, inputs: Mapping[str, _Array]) -> None:
         raise ShapeError(f"{package.path.name}: expected the inputs {list(package.inputs)}, got {list(inputs)}")
     for name, (dtype, sides) in package.inputs.items():
         array = inputs[name]
-        fits = array.ndim == len(sides) and all(a <= n <= b for n, (a, b) in zip(array.shape, sides, strict=True))
+        fits = array.ndim == len(sides) and all(a <= n <= b for n, (a, _, b) in zip(array.shape, sides, strict=True))
         if array.dtype != dtype or not fits:
             raise ShapeError(f"{package.path.name}: {name}: expected {dtype} {sides}, got {array.dtype} {array.shape}")
 

@@ -28,10 +28,11 @@ Constant: TypeAlias = NDArray[Any] | str
 
 _MARK = 0xDEADBEEF  # before each array in the file of the weights
 _VERSION = 2
-_BLOB_TYPES = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 8: "int16", 9: "uint16", 10: "int32"}
+_BLOB_TYPES = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 14: "int32"}
 _PLACES = {"author": "author", "license": "license", "version": "versionString",
            "short_description": "shortDescription"}  # fmt: skip
-_TYPES = {1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8"}
+_TYPES = {1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8",
+          32: "uint16"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Package:
     """What a saved package has in it."""
 
     path: Path
-    inputs: Mapping[str, tuple[str, tuple[tuple[int, int], ...]]]  # dtype, and of each side its least and largest
+    inputs: Mapping[
+        str, tuple[str, tuple[tuple[int, int, int], ...]]
+    ]  # dtype, and the least, usual and most of each side
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...] = field(repr=False)  # but for constants, in order
     constants: Mapping[str, Constant] = field(repr=False)
@@ -154,12 +157,13 @@ def _bytes(path: Path, file: Path) -> bytes:
         raise ModelError(f"{path}: no whole .mlpackage: {file.name} cannot be read: {error.strerror}") from None
 
 
-def _input(each: Any) -> tuple[str, tuple[tuple[int, int], ...]]:
+def _input(each: Any) -> tuple[str, tuple[tuple[int, int, int], ...]]:
     array = each.type.multiArrayType
     dtype = {65568: "float32", 65552: "float16", 131104: "int32"}.get(array.dataType, str(array.dataType))
     if array.WhichOneof("ShapeFlexibility") == "shapeRange":
-        return dtype, tuple((side.lowerBound, side.upperBound) for side in array.shapeRange.sizeRanges)
-    return dtype, tuple((side, side) for side in array.shape)
+        ranges = zip(array.shape, array.shapeRange.sizeRanges, strict=True)
+        return dtype, tuple((side.lowerBound, usual, side.upperBound) for usual, side in ranges)
+    return dtype, tuple((side, side, side) for side in array.shape)
 
 
 def _operation(each: Any, constants: dict[str, Constant], weights: _Weights) -> Operation:

@@ -24,7 +24,7 @@ __all__ = ["TARGET", "Precision", "Sides", "write_package"]
 
 TARGET = "macOS13"  # the oldest that takes the packages, with iOS 16 and tvOS 16
 Precision: TypeAlias = Literal["float16", "float32"]
-Sides: TypeAlias = Mapping[str, int | tuple[int, int]]  # of a named side its size, or its least and its largest
+Sides: TypeAlias = Mapping[str, int | tuple[int, int, int]]  # of a named side its size, or the least, usual and most
 
 _INPUTS = {"float32": "fp32", "int32": "int32", "int64": "int32", "uint8": "int32", "int8": "int32"}  # as given
 _CASTS = {1: "fp32", 6: "int32", 7: "int32", 9: "bool"}  # by TensorProto's number of the type
@@ -77,7 +77,7 @@ def _tensor_type(name: str, shape: Sequence[int | str], sides: Sides) -> Any:
     out = []
     for side in shape:
         size = side if isinstance(side, int) else sides[side]
-        out.append(size if isinstance(size, int) else tools.RangeDim(size[0], size[1], default=size[0]))
+        out.append(size if isinstance(size, int) else tools.RangeDim(size[0], size[2], default=size[1]))
     return tools.TensorType(name=name, shape=tuple(out))
 
 

@@ -19,6 +19,7 @@ from auflow.errors import BackendError
 from auflow.export.graphs import exports
 from auflow.models.coreml.interpreter import compute
 from auflow.models.coreml.package import read_package
+from auflow.models.onnx.fhog import build_fhog_graph
 from auflow.models.onnx.graph import Graph, OnnxModel
 
 pytest.importorskip("coremltools", reason="coremltools is not installed: pip install 'auflow[coreml]'")
@@ -119,6 +120,15 @@ def test_response_maps_are_those_of_onnx_runtime(models_dir: Path, tmp_path: Pat
     (got,) = CoremlBackend(NumpyRuntime(), tmp_path).load(model).run(*inputs)
     np.testing.assert_allclose(got, expected, atol=2e-6)
     assert expected.std() > 1e-3
+
+
+def test_fhog_of_bytes_is_that_of_onnx_runtime(tmp_path: Path) -> None:
+    model = build_fhog_graph()
+    faces = np.random.default_rng(4).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+    (expected,) = OrtBackend("ort-cpu").load(model).run(faces)
+    (got,) = CoremlBackend(NumpyRuntime(), tmp_path).load(model).run(faces)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert expected.std() > 0.01
 
 
 @pytest.mark.skipif(look("coreml").usable, reason="Core ML is here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from auflow.tests.doctor.fake_machine import machine, only
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    # Earlier tests may have loaded it, with a folder of theirs; the doctor's process has not.
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
 
 
 def facts(name: str, free: int | None = 10**11, error: str = "", **cache: object) -> Storage:

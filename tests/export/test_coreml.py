@@ -102,9 +102,10 @@ def test_all_are_written_and_nothing_else_is_left(folder: Path) -> None:
 
 def test_sizes_that_may_vary_are_ranges(folder: Path) -> None:
     inputs = {name: read_package(folder / f"{name}.mlpackage").inputs for name in NAMES}
-    assert inputs["mtcnn_pnet"] == {"images": ("float32", ((1, 1), (3, 3), (12, 2048), (12, 2048)))}
-    assert inputs["mtcnn_rnet"] == {"images": ("float32", ((1, 256), (3, 3), (24, 24), (24, 24)))}
-    assert inputs["au_heads"]["medians"] == ("float32", ((1, 256), (4702, 4702)))
+    one, three = (1, 1, 1), (3, 3, 3)
+    assert inputs["mtcnn_pnet"] == {"images": ("float32", (one, three, (12, 96, 2048), (12, 128, 2048)))}
+    assert inputs["mtcnn_rnet"] == {"images": ("float32", ((1, 64, 256), three, (24,) * 3, (24,) * 3))}
+    assert inputs["au_heads"]["medians"] == ("float32", ((1, 1, 256), (4702,) * 3))
 
 
 def test_the_metadata_tell_licence_and_errors(folder: Path) -> None:

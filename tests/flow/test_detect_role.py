@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from auflow.flow.deaths import Deaths
 from auflow.flow.groups import Down
-from auflow.flow.roles_stages import DetectRole
+from auflow.flow.role_detect import DetectRole
 from auflow.flow.topology import Role, edge_name
 from auflow.telemetry.probe import Probe
 from auflow.transport import messages as m

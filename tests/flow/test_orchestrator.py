@@ -221,7 +221,7 @@ HEAVY = ("numba", "onnxruntime", "onnx", "cv2", "av", "rich", "msgpack", "zmq")
 )
 def test_a_role_imports_only_what_it_needs(role: str, barred: set[str]) -> None:
     code = (
-        "import sys; from auflow.flow import worker, process, role_decode, role_sink, roles_stages, stagekit;"
+        "import sys; from auflow.flow import worker, process, role_clnf, role_decode, role_detect, role_sink, stagekit;"
         f"stagekit.prepare({role!r}); print(*set(sys.modules) & set({HEAVY!r}))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auflow.flow.roles_stages import ClnfRole
+from auflow.flow.role_clnf import ClnfRole
 from auflow.transport import messages as m
 
 

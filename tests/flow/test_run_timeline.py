@@ -24,6 +24,7 @@ from auflow.options import RunOptions, check_outputs
 from auflow.report import PlainReporter
 from auflow.run_summary import run_and_summarise
 from auflow.run_timeline import RunTimeline, folder_of
+from auflow.telemetry.timeline import TimelineWriter
 
 WORKERS = ["decode-0", "detect-0", "clnf-0", "au-0", "sink-0"]
 
@@ -121,15 +122,44 @@ def _check_figures(runs: Runs, figures: dict[str, Any]) -> None:
     assert f"{figures['busy_at_once']:.2f} processes busy at once" in told
 
 
-def test_the_slow_stage_is_the_bottleneck(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanes_side_by_side(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.01")
-    figures = runs.run(runs.place.input("a", frames=30), runs.place.input("b", frames=30), jobs=2)
+    figures = runs.run(runs.place.input("a", frames=20), runs.place.input("b", frames=20), jobs=2)
     assert figures is not None
-    assert figures["bottleneck"] == "clnf"
-    assert figures["processes"]["clnf-0"]["ms_per_frame"] > 10
-    assert figures["processes"]["clnf-1"]["busy"] > 0.5
-    assert "clnf " in runs.words.getvalue()
+    processes = figures["processes"]
+    assert list(processes) == [*WORKERS, "decode-1", "clnf-1", "au-1", "sink-1"]
+    for worker in ("clnf-0", "clnf-1"):
+        assert processes[worker]["frames"] == 20
+        assert processes[worker]["ms_per_frame"] > 10
     assert "% (of 2)" in runs.words.getvalue()
+
+
+def test_the_bottleneck_is_the_stage_that_is_busiest(tmp_path: Path) -> None:
+    """Made up: AU has the busiest process, CLNF the busiest ones on average; waits are no work, starts are none."""
+    words, now_s = io.StringIO(), time.monotonic()
+    timeline = RunTimeline(tmp_path / "t.json", now_s - 20, ["a.avi"])
+    most = timeline.share(5)
+    noted = {"clnf-0": 6.0, "clnf-1": 7.0, "au-0": 8.0, "au-1": 2.0, "detect-0": 0.5}
+    for worker, busy_s in noted.items():
+        writer = TimelineWriter(timeline.folder, worker, 0, most, print)
+        writer.add("load", now_s - 19, now_s - 11)
+        writer.add("frame", now_s - 10, now_s - 10 + busy_s + (2 if worker == "clnf-0" else 0), stream=0, frame=1)
+        writer.close()
+    writer = TimelineWriter(timeline.folder, "clnf-0", 1, most, print)
+    writer.add("wait", now_s - 9, now_s - 7, stream=0, frame=1)
+    writer.add("end", now_s - 0.001, now_s, stream=0)  # the last work of all
+    writer.close()
+    timeline.finish(PlainReporter(words))
+    figures = timeline.figures
+    assert figures is not None
+    assert figures["seconds"] == pytest.approx(10)
+    assert figures["bottleneck"] == "clnf"
+    assert figures["busy_at_once"] == pytest.approx(2.35, abs=0.001)
+    assert figures["processes"]["clnf-0"] == {
+        "busy": pytest.approx(0.6, abs=0.001), "frames": 1, "calls": 1, "ms_per_frame": pytest.approx(6000),
+        "starts": 1,
+    }  # fmt: skip
+    assert "clnf 65 % (of 2), au 50 % (of 2), detect 5 %; bottleneck: clnf" in words.getvalue()
 
 
 def test_a_killed_workers_slices_are_kept(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +185,11 @@ def test_after_ctrl_c(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUFLOW_FAKE_DELAY_S", "0.02")
     source = runs.place.input("a", frames=3000)
     advanced = PlainReporter.advanced
+    first = iter([True])  # a second one would end all at once
 
     def interrupting(self: Any, path: str, frames: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        if next(first, False):
+            os.kill(os.getpid(), signal.SIGINT)
         advanced(self, path, frames)
 
     monkeypatch.setattr(PlainReporter, "advanced", interrupting)
@@ -294,5 +326,5 @@ def test_the_demo_clip(models_dir: Path, demo_dir: Path, tmp_path: Path, capfd: 
     for worker in ("decode-0", "clnf-0", "au-0", "sink-0"):
         assert [e["args"]["frame"] for e in found[worker]] == list(range(1, 151)), worker
     assert [e["name"] for e in found["detect-0"]] == ["detect 1"]
-    assert "bottleneck: clnf" in capfd.readouterr().err
+    assert "processes busy at once, two or more " in capfd.readouterr().err
     assert not folder_of(file).exists()

@@ -1,33 +1,24 @@
-"""The work loops between the ends of a lane, CLNF and AU, and that of the detection service beside them."""
+"""What the work loops of CLNF and AU have in common: frames from one edge, worked on, and passed on over the next."""
 
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from auflow import metrics
 from auflow.flow.job import StreamJob
-from auflow.flow.process import BEAT_S, Shell, WorkerRole, slot_of
+from auflow.flow.process import Shell, WorkerRole, slot_of
 from auflow.flow.topology import WINDOW, Role, edge_name
-from auflow.stages.records import FaceFit, Frame, SourceInfo, blank_fit
+from auflow.stages.records import Frame, SourceInfo
 from auflow.stages.settings import StageSettings
 from auflow.transport import messages as m
 from auflow.transport.edge import EdgeReceiver, EdgeSender, FrameT
-from auflow.transport.faults import TransportError
 from auflow.transport.link import DealerLink, RouterLink
 from auflow.transport.ring import Owner
-from auflow.transport.service import DetectClient, DetectServer
-from auflow.transport.together import Together
 
-__all__ = ["ClnfRole", "DetectRole", "PassingRole"]
+__all__ = ["PassingRole"]
 
 OutT = TypeVar("OutT", bound=m.FitReady | m.AuReady)
 
@@ -223,191 +214,3 @@ def _frame_of(record: Any) -> m.FrameReady:
     """Of a frame on any edge."""
     frame: m.FrameReady = record if isinstance(record, m.FrameReady) else record.frame
     return frame
-
-
-class ClnfRole(PassingRole[m.FrameReady, m.FitReady]):
-    """Fits faces; asks the detection service when its state machine says so."""
-
-    upstream = Role.DECODE
-    kind = m.FrameReady
-    next_owner = Owner.AU
-
-    def __init__(self, shell: Shell) -> None:
-        super().__init__(shell)
-        self._detection = _detection(shell)
-        self._detections = 0  # asked for in the frame at hand
-        self._alone = shell.config.incarnation > 0
-
-    def make_stage(self, settings: StageSettings) -> Any:
-        """A landmark fitter."""
-        return self.kit.make_clnf(self.shell.config.models, settings)
-
-    def reset(self, stage: Any, info: SourceInfo) -> None:
-        """Forget the faces."""
-        stage.reset(info)
-
-    def work(self, stage: Any, frame: Frame, record: m.FrameReady) -> m.FitReady:
-        """Fit the frame's faces."""
-        if record.failed:
-            return m.FitReady(record, self._no_face(frame, self._jobs[record.stream].settings))
-        self._detections = 0
-        fits = stage.process(frame, self._detector(record, frame.bgr))
-        return m.FitReady(record, fits, self._detections)
-
-    def pass_on(self, record: m.FrameReady, *, before_s: float = 0.0, batch: int = 1) -> None:
-        """One frame; where a backend gains by it, with it those of other live streams that have come meanwhile.
-
-        Only the fits that they ask for in any case are made together, ahead. Then each is worked on as if alone. A
-        death in their midst is at nobody's door, so a worker that is started again takes each by itself.
-        """
-        if self._alone or not self.stage_of(record.stream).gains_by_company:
-            super().pass_on(record)
-            return
-        records, after = self.waiting_with(record, WINDOW[Role.CLNF])
-        shared_s = self._fit_together(records) / len(records)
-        for each in records:
-            super().pass_on(each, before_s=shared_s, batch=len(records))
-        if after is not None:
-            self.handle(after)
-
-    def _fit_together(self, records: Sequence[m.FrameReady]) -> float:
-        """Seconds that it took."""
-        company = [each for each in records if not each.failed]
-        if len(company) < 2:
-            return 0.0
-        self.shell.note(-1, -1)
-        began_s = time.monotonic()
-        self.kit.fit_together([(self.stage_of(each.stream), self.frame(each)) for each in company])
-        return time.monotonic() - began_s
-
-    def told(self, out: m.FitReady, took_s: float) -> None:
-        """How the fits converged."""
-        self.shell.probe.fitted(out.fits)
-
-    @staticmethod
-    def _no_face(frame: Frame, settings: StageSettings) -> tuple[FaceFit, ...]:
-        # A stream of one face has a row for each frame.
-        return (blank_fit(frame.index, frame.timestamp_s),) if settings.faces == "widest" else ()
-
-    def add_to(self, snapshot: m.Snapshot, state: bytes) -> m.Snapshot:
-        """With the state of the fitter."""
-        return dataclasses.replace(snapshot, clnf=state)
-
-    def state_of(self, state: m.StreamState) -> bytes:
-        """The fitter's."""
-        return state.clnf
-
-    def _detector(self, frame: m.FrameReady, bgr: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        request = m.DetectRequest(self.shell.config.number, frame)
-
-        def detect() -> NDArray[np.float32]:
-            self._detections += 1
-            asked = dataclasses.replace(request, asked_s=time.monotonic())
-            self._detection.ask(asked, bgr)
-            # However long it takes: a detection worker that hangs or dies is replaced, a host may be away for hours.
-            with self.shell.probe.noting("wait", frame.stream, frame.index):
-                while (answer := self._detection.receive(asked)) is None:
-                    self.shell.wait(self._detection.sockets, min(BEAT_S, self._detection.wait_s))
-            return answer.boxes
-
-        return detect
-
-    def close(self) -> None:
-        """Close all sockets."""
-        self._detection.close()
-        super().close()
-
-
-def _detection(shell: Shell) -> DetectClient:
-    """The detection workers of this machine, or of other hosts where the configuration names some."""
-    config = shell.config
-    if not config.detectors_at:
-        here = [shell.endpoint(edge_name(Role.DETECT, number)) for number in range(config.detectors)]
-        return DetectClient(shell.context, here, shell.name, complain=shell.complain)
-    # Brings the modules for keys along, which a run on one machine does without.
-    from auflow.transport.keys import load_client_keys
-    from auflow.transport.remote_detection import RemoteDetectClient
-
-    keys = load_client_keys(Path(config.detection_keys)) if config.detection_keys else None
-    # Several services may ask the same host: the name must be one of its own.
-    name = f"{shell.name}-{secrets.token_hex(6)}"
-
-    def warn(text: str) -> None:
-        shell.tell(m.Note(shell.name, -1, text))
-
-    return RemoteDetectClient(shell.context, config.detectors_at, name, keys=keys, complain=shell.complain, warn=warn)
-
-
-class DetectRole(WorkerRole):
-    """Answers the CLNF workers of all lanes; keeps nothing between two requests.
-
-    Live pictures that wait together are worked on together, and then the ring's marks name none of them: a death in
-    the middle is at nobody's door. A worker that is started again takes each picture by itself for the rest of its
-    life, so the next death names the picture that it is due to.
-    """
-
-    def __init__(self, shell: Shell) -> None:
-        super().__init__(shell)
-        self._server = DetectServer(
-            shell.context, shell.endpoint(edge_name(Role.DETECT, shell.config.number)), shell.complain
-        )
-        self._detector: Any = None
-        self._together = Together(alone=shell.config.incarnation > 0)
-
-    def connect(self) -> None:
-        """Nobody need be there: lanes come and go, and ask again when there was no answer."""
-
-    def setup(self) -> None:
-        """Load the networks."""
-        self.shell.probe.expect(Role.DETECT)
-        self._detector = self.kit.make_detector(self.shell.config.models, self.shell.config.settings)
-
-    def step(self) -> None:
-        """Answer the requests that are there."""
-        self.shell.wait((self._server.socket,))
-        for requests in self._together.take(self._server.receive):
-            self._answer(requests)
-
-    def _answer(self, requests: Sequence[tuple[bytes, m.DetectRequest]]) -> None:
-        there = [(client, request, bgr) for client, request in requests if (bgr := self._picture(request)) is not None]
-        if len(there) == 1:
-            frame = there[0][1].frame
-            self.shell.note(frame.stream, frame.index, self.shell.ring_of(there[0][1].lane))
-        if there:
-            self._work(there)
-        if len(there) == 1:
-            self.shell.note(-1, -1, self.shell.ring_of(there[0][1].lane))
-        self.shell.progress += len(requests)
-
-    def _picture(self, request: m.DetectRequest) -> NDArray[np.uint8] | None:
-        frame, ring = request.frame, self.shell.ring_of(request.lane)
-        try:
-            return ring.array(slot_of(frame), frame.height_px, frame.width_px, owner=Owner.CLNF)
-        except TransportError as error:
-            self.shell.complain(str(error))  # the lane was started anew meanwhile: nobody waits for this answer
-            return None
-
-    def _work(self, there: Sequence[tuple[bytes, m.DetectRequest, NDArray[np.uint8]]]) -> None:
-        began_s = time.monotonic()
-        found = self._detector.detect_many([bgr for _, _, bgr in there])
-        took_s = time.monotonic() - began_s
-        self._together.took([(client, request) for client, request, _ in there], took_s)
-        share_s = took_s / len(there)
-        for number, ((client, request, _), boxes) in enumerate(zip(there, found, strict=True)):
-            frame = request.frame
-            try:
-                self.shell.ring_of(request.lane).check(slot_of(frame), Owner.CLNF)
-            except TransportError as error:
-                self.shell.complain(str(error))
-                continue
-            self._server.answer(client, m.Boxes(frame.stream, frame.index, boxes))
-            # Told as if one had come after the other: so the times add up to those of this process.
-            began = began_s + number * share_s
-            self.shell.probe.worked(
-                "detect", began, began + share_s, since_s=request.asked_s, trace=frame.trace, stream=frame.stream,
-                frame=frame.index, batch=len(there),
-            )  # fmt: skip
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._server.close()
