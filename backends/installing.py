@@ -1,12 +1,13 @@
 """Commands that install packages into the Python that runs auflow, for people to type.
 
-An environment of `uv` has no pip in it, and one of `pipx` is not the one that `pip` in a shell installs into: so the
-commands name the interpreter.
+`pip` in a shell may be that of another environment, one of `uv` has none in it, and one of `pipx` is reached through
+`pipx`: so the commands name the program and the interpreter.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import sys
 
@@ -20,24 +21,30 @@ def install(*what: str) -> str:
 
 def install_again(package: str, version: str) -> str:
     """Write all files of a package that is installed, and nothing else."""
-    anew = ("--force-reinstall",) if _has_pip() else ("--reinstall",)
-    return _pip("install", *anew, "--no-deps", f"{package}=={version}")
+    anew = "--reinstall" if _is_uv() else "--force-reinstall"
+    return _pip("install", anew, "--no-deps", f"{package}=={version}")
 
 
 def uninstall(*packages: str) -> str:
     """`pip uninstall` without questions."""
-    return _pip("uninstall", *(("-y",) if _has_pip() else ()), *packages)
+    return _pip("uninstall", *(() if _is_uv() else ("-y",)), *packages)
 
 
 def _pip(command: str, *words: str) -> str:
     python = sys.executable or "python3"
-    if _has_pip():
-        return _quoted(python, "-m", "pip", command, *words)
-    return _quoted("uv", "pip", command, "--python", python, *words)
+    if _is_pipx():
+        return _quoted("pipx", "runpip", os.path.basename(sys.prefix), command, *words)
+    if _is_uv():
+        return _quoted("uv", "pip", command, "--python", python, *words)
+    return _quoted(python, "-m", "pip", command, *words)
 
 
-def _has_pip() -> bool:
-    return importlib.util.find_spec("pip") is not None
+def _is_pipx() -> bool:
+    return os.path.isfile(os.path.join(sys.prefix, "pipx_metadata.json"))
+
+
+def _is_uv() -> bool:
+    return not _is_pipx() and importlib.util.find_spec("pip") is None
 
 
 def _quoted(*words: str) -> str:

@@ -51,7 +51,7 @@ def uninstall(folder: Path, package: str) -> None:
 @pytest.fixture(autouse=True)
 def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/venv/bin/python")
-    monkeypatch.setattr(installing, "_has_pip", lambda: True)
+    monkeypatch.setattr(installing, "_is_uv", lambda: False)
 
 
 def mends(folder: Path) -> tuple[str, str]:
@@ -146,13 +146,28 @@ def test_a_third_package_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_commands_of_an_environment_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installing, "_has_pip", lambda: False)
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python")
+    monkeypatch.setattr(installing.importlib.util, "find_spec", lambda _: None)
     install(tmp_path, GPU)
     install(tmp_path, CPU)
     assert mends(tmp_path) == (
         "uv pip install --python /venv/bin/python --reinstall --no-deps onnxruntime-gpu==1.31.1",
         "uv pip uninstall --python /venv/bin/python onnxruntime-gpu && "
         "uv pip install --python /venv/bin/python --reinstall --no-deps onnxruntime==1.32.0",
+    )
+
+
+def test_the_commands_of_an_environment_of_pipx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "auflow-next").mkdir()
+    (tmp_path / "auflow-next" / "pipx_metadata.json").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "auflow-next"))
+    install(tmp_path, GPU)
+    install(tmp_path, CPU)
+    assert mends(tmp_path) == (
+        "pipx runpip auflow-next install --force-reinstall --no-deps onnxruntime-gpu==1.31.1",
+        "pipx runpip auflow-next uninstall -y onnxruntime-gpu && "
+        "pipx runpip auflow-next install --force-reinstall --no-deps onnxruntime==1.32.0",
     )
 
 
