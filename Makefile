@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help setup models demo test check format bench wheel dashboards dashboards-check clean
+.PHONY: help setup models demo test check format bench wheel wheel-check dashboards dashboards-check clean
 
 help:
 	@echo "make demo    set up, fetch the model files (accepts their licence), run on demo/astronaut.mp4 into demo/out"
@@ -12,7 +12,8 @@ help:
 	@echo "make check   formatting, lint, types, direction of imports"
 	@echo "make bench   measure speed and memory on the demo clip, keep the result"
 	@echo "make format  format the code"
-	@echo "make wheel   build the wheel into dist/"
+	@echo "make wheel   build the source distribution, and the wheel from it, into dist/"
+	@echo "make wheel-check  build both, look at what is in them, run the demo from the wheel in an empty environment"
 	@echo "make dashboards        write Grafana's dashboards and the table of metrics anew"
 	@echo "make dashboards-check  check them against Grafana's own types (npm and a network)"
 
@@ -53,7 +54,11 @@ bench: models
 	$(BIN)/auflow bench
 
 wheel: setup
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+wheel-check: setup
+	$(BIN)/python .ci/check_wheel.py
 
 dashboards: setup
 	$(BIN)/python -m auflow.grafana.build

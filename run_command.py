@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from auflow.backends.names import BACKENDS
+from auflow.backends.ort_files import require_ort_files
 from auflow.errors import OutputError, UsageError
 from auflow.face_options import add_face_options, face_settings
 from auflow.flow.nursery import Nursery
@@ -189,11 +190,12 @@ def _run(parsed: argparse.Namespace) -> int:
         from auflow.report import describe, exit_code, make_reporter
 
         options, notes = _with_encoder(parsed, _checked_options(parsed, began_s))
+        conflict = require_ort_files()
         options, said = _with_backends(parsed, options)
         reporter = make_reporter(quiet=options.quiet, words=partial(describe, coherent=options.settings.coherent))
         stack.callback(reporter.close)
-        if warning:
-            reporter.warning(warning)
+        for text in filter(None, (warning, conflict)):
+            reporter.warning(text)
         for note in (*notes, *said):
             reporter.note(note)
         if options.resume:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import platform
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 
+from auflow.backends.installing import install
 from auflow.backends.names import BACKENDS, BackendName
+from auflow.backends.ort_files import OrtFiles, look_at_ort_files
 from auflow.errors import BackendError
 
 __all__ = ["ORT_PROVIDERS", "Availability", "look", "look_at_all", "ort_conflict", "require"]
@@ -26,10 +30,10 @@ _LIBRARIES = {
     "CUDAExecutionProvider": "onnxruntime_providers_cuda",
     "TensorrtExecutionProvider": "onnxruntime_providers_tensorrt",
 }
-_GPU_PACKAGE = (
-    "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'auflow[gpu]' and once more "
-    "pip install --force-reinstall --no-deps onnxruntime-gpu (both packages write into one folder)"
-)
+_GPU_PACKAGE_FOR = (("Linux", "x86_64"), ("Windows", "AMD64"))
+_CUDA_OF_TENSORRT = "13"  # of tensorrt-cu13
+_LEAST_CAPABILITY = {13: (7, 5)}  # CUDA 13 has no code for Maxwell, Pascal and Volta any more
+_FROM_NVIDIA = "; its libraries are fetched from NVIDIA's own package index, which must be within reach"
 _DRIVER = "install NVIDIA's driver (`nvidia-smi` must list the GPU; a container needs `--gpus all`)"
 
 
@@ -74,44 +78,84 @@ def look(name: BackendName) -> Availability:
 
 
 def ort_conflict() -> str | None:
-    """Why ONNX Runtime's packages stand in each other's way here; None where they do not.
+    """Why what is in ONNX Runtime's folder is not what was installed; None where it is.
 
-    `onnxruntime` and `onnxruntime-gpu` are written into the same folder: the later one wins, and to remove one leaves
-    a ruin of the other.
+    `auflow.backends.ort_files` has more: which package runs, and the commands that mend it.
     """
-    there = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
-    if len(there) < 2:
-        return None
-    versions = " and ".join(f"{name} {_version(name)}" for name in there)
-    return f"{versions} are both installed, into one folder: which of them runs is left to chance"
+    found = look_at_ort_files()
+    return None if found.state == "fine" else found.what
 
 
 def _ort(name: BackendName) -> Availability:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Availability(name, False, "ONNX Runtime is not installed", "pip install onnxruntime")
-    import onnxruntime as ort
-
-    if not hasattr(ort, "get_available_providers"):  # what one of two packages leaves of the other
-        return Availability(name, False, "ONNX Runtime is installed, but damaged", _GPU_PACKAGE)
     wanted = ORT_PROVIDERS[name][0]
-    if wanted not in ort.get_available_providers():
-        what = f"ONNX Runtime {ort.__version__} as installed here has no {wanted}"
-        if wanted == "CoreMLExecutionProvider":
-            return Availability(name, False, f"{what}: Core ML is Apple's", "")
-        return Availability(name, False, what, _GPU_PACKAGE)
-    if wanted in _LIBRARIES and (why := _cannot_load(_LIBRARIES[wanted])):
-        return Availability(name, False, f"{wanted} cannot be loaded: {why}", _remedy_of_library(why))
     if wanted in _LIBRARIES and (why := _no_gpu()):
-        return Availability(name, False, why, _DRIVER)
+        return Availability(name, False, why, _DRIVER)  # first: nothing that could be installed helps without one
+    files = look_at_ort_files()
+    if files.state == "damaged":
+        return Availability(name, False, files.what, files.mend(gpu=wanted in _LIBRARIES))
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        return Availability(name, False, f"ONNX Runtime cannot be loaded: {error}", install("onnxruntime"))
+    if not hasattr(ort, "get_available_providers"):  # a folder without its files can be imported
+        what = f"ONNX Runtime is damaged: what is in {', '.join(ort.__path__)} is not all of it"
+        return Availability(name, False, what, install("--force-reinstall", "--no-deps", "onnxruntime"))
+    if wanted not in ort.get_available_providers():
+        return _no_provider(name, ort.__version__, files)
+    if wanted in _LIBRARIES:
+        if old := _too_old(_cuda_of_ort()):
+            return Availability(name, False, *old)
+        if reason := _cannot_load(_LIBRARIES[wanted]):
+            return Availability(name, False, f"{wanted} cannot be loaded: {reason}", _remedy_of_library(reason))
     return Availability(name, True, f"ONNX Runtime {ort.__version__}, {wanted.removesuffix('ExecutionProvider')}")
+
+
+def _no_provider(name: BackendName, version: str, files: OrtFiles) -> Availability:
+    """Of a provider that this build of ONNX Runtime does not have."""
+    wanted = ORT_PROVIDERS[name][0]
+    what = f"ONNX Runtime {version} as installed here has no {wanted}"
+    if wanted == "CoreMLExecutionProvider":
+        return Availability(name, False, f"{what}: Core ML is Apple's")
+    if files.state == "overwritten":
+        return Availability(name, False, f"{what}: {files.what}", files.mend(gpu=True))
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) not in _GPU_PACKAGE_FOR:
+        return Availability(name, False, f"{what}, and there is no package onnxruntime-gpu for {system} on {machine}")
+    return Availability(name, False, what, install("auflow[gpu]"))
+
+
+def _cuda_of_ort() -> str:
+    """The version of CUDA that ONNX Runtime is built for, "" where it does not tell."""
+    from onnxruntime.capi import build_and_package_info
+
+    return str(getattr(build_and_package_info, "cuda_version", ""))
+
+
+def _too_old(cuda: str) -> tuple[str, str] | None:
+    """Why the first GPU is too old for what is built for this CUDA, and what to do; None where it is not."""
+    from auflow.backends.nvidia import look_for_gpus
+
+    found = look_for_gpus()
+    major = int(cuda.partition(".")[0] or 0)
+    if isinstance(found, str) or not major:
+        return None
+    gpu = found[0]
+    if int(gpu.driver_cuda.partition(".")[0]) < major:
+        what = f"{gpu.name}: its driver does CUDA up to {gpu.driver_cuda}, what is installed is built for CUDA {cuda}"
+        return what, f"update NVIDIA's driver to one for CUDA {major} (`nvidia-smi` tells what it has)"
+    least = _LEAST_CAPABILITY.get(major)
+    if least and gpu.compute_capability < least:
+        capability = ".".join(map(str, gpu.compute_capability))
+        what = f"{gpu.name} has compute capability {capability}, CUDA {major} needs {'.'.join(map(str, least))} or more"
+        return what, ""
+    return None
 
 
 def _cannot_load(library: str) -> str | None:
     """Why a provider's library does not load, in the loader's words, which name what is missing."""
     import onnxruntime as ort
 
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN from the packages of NVIDIA, where they are installed
+    _load_what_it_needs(tensorrt=library.endswith("tensorrt"))
     folder = Path(ort.__file__).parent / "capi"
     names = [f"lib{library}.so", f"{library}.dll"]
     found = next((folder / each for each in names if (folder / each).is_file()), None)
@@ -127,12 +171,25 @@ def _cannot_load(library: str) -> str | None:
     return None
 
 
+def _load_what_it_needs(*, tensorrt: bool) -> None:
+    """CUDA, cuDNN and TensorRT from NVIDIA's packages, where they are installed: the loader does not look there."""
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(StringIO()):  # it prints what it lacks; what matters of that is told by the loader
+            ort.preload_dlls()
+    if tensorrt:
+        with suppress(ImportError):
+            importlib.import_module("tensorrt_libs")  # loads all that are in it
+
+
 def _remedy_of_library(why: str) -> str:
-    if "libnvinfer" in why or "nvinfer" in why:
-        return "pip install 'auflow[tensorrt]'"
-    if "libcuda" in why:
+    if "nvinfer" in why or "nvonnxparser" in why:
+        return install("auflow[tensorrt]")
+    if "libcuda." in why or "nvcuda.dll" in why:
         return _DRIVER
-    return "pip install 'onnxruntime-gpu[cuda,cudnn]': CUDA and cuDNN as packages, no CUDA toolkit needed"
+    # Not auflow[gpu]: that would write onnxruntime over it where somebody has left that out.
+    return install("onnxruntime-gpu[cuda,cudnn]")  # as packages: no toolkit of CUDA is needed
 
 
 def _no_gpu() -> str | None:
@@ -144,14 +201,19 @@ def _no_gpu() -> str | None:
 
 
 def _tensorrt() -> Availability:
-    for package, module in (("tensorrt", "tensorrt"), ("cuda-bindings", "cuda.bindings.runtime")):
-        if not _importable(module):
-            return Availability(
-                "tensorrt", False, f"the package {package} is not installed", "pip install 'auflow[tensorrt]'"
-            )
     if why := _no_gpu():
         return Availability("tensorrt", False, why, _DRIVER)
-    return Availability("tensorrt", True, f"TensorRT {_version('tensorrt') or _version('tensorrt-cu13')}")
+    remedy = install("auflow[tensorrt]")
+    for package, module in (("tensorrt-cu13", "tensorrt"), ("cuda-bindings", "cuda.bindings.runtime")):
+        if not _importable(module):
+            return Availability("tensorrt", False, f"the package {package} is not installed{_FROM_NVIDIA}", remedy)
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:  # the bindings are there, the libraries are not, or not all
+        return Availability("tensorrt", False, f"TensorRT cannot be loaded: {error}{_FROM_NVIDIA}", remedy)
+    if old := _too_old(_CUDA_OF_TENSORRT if _version("tensorrt-cu13") else ""):
+        return Availability("tensorrt", False, *old)
+    return Availability("tensorrt", True, f"TensorRT {tensorrt.__version__}")
 
 
 def _coreml() -> Availability:
@@ -159,7 +221,7 @@ def _coreml() -> Availability:
         what = f"Core ML computes on macOS only, this is {platform.system()}; models can be written here all the same"
         return Availability("coreml", False, what, "")
     if not _importable("coremltools"):
-        return Availability("coreml", False, "coremltools is not installed", "pip install 'auflow[coreml]'")
+        return Availability("coreml", False, "coremltools is not installed", install("auflow[coreml]"))
     return Availability("coreml", True, f"Core ML by coremltools {_version('coremltools')}")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from auflow.backends.names import BACKENDS, BackendName
 from auflow.doctor.child import Ask, ask
-from auflow.doctor.finding import Finding
+from auflow.doctor.finding import Finding, State
 from auflow.doctor.packages import installed_version
 from auflow.doctor.places import Places
 
-__all__ = ["Backend", "Compute", "Gpu", "gather", "judge"]
+__all__ = ["Backend", "Compute", "Gpu", "OrtPackages", "gather", "judge"]
 
 _NVIDIA = ("ort-cuda", "ort-tensorrt", "tensorrt")
 _APPLE = ("ort-coreml", "coreml")
@@ -45,6 +45,16 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class OrtPackages:
+    """Whose files ONNX Runtime's are, as `auflow.backends.ort_files` found."""
+
+    state: str
+    what: str
+    mend_for_gpu: str
+    mend_without: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compute:
     """What can compute."""
 
@@ -56,7 +66,7 @@ class Compute:
     kernel_driver: str  # version of NVIDIA's module in the kernel, "" where there is none
     visible: str | None  # CUDA_VISIBLE_DEVICES
     backends: tuple[Backend, ...]
-    conflict: str  # of ONNX Runtime's packages, "" where there is none
+    packages: OrtPackages | None  # of ONNX Runtime; None where looking at them failed
     asked_for: tuple[str, ...]  # backends whose packages somebody has installed
 
 
@@ -64,7 +74,7 @@ def gather(places: Places, ask: Ask = ask) -> Compute:
     """Ask the driver and the libraries, in child processes, for they may crash."""
     gpus = ask("gpus", ["nvidia"])["nvidia"]
     answers = ask("backend", ["conflict", *BACKENDS])
-    found = gpus.get("value")
+    found, conflict = gpus.get("value"), answers["conflict"].get("value")
     return Compute(
         platform=places.platform,
         gpus=tuple(map(_gpu, found)) if isinstance(found, list) else (),
@@ -74,7 +84,7 @@ def gather(places: Places, ask: Ask = ask) -> Compute:
         kernel_driver=places.read("/sys/module/nvidia/version").strip(),
         visible=places.environment.get("CUDA_VISIBLE_DEVICES"),
         backends=tuple(_backend(name, answers[name]) for name in BACKENDS),
-        conflict=answers["conflict"].get("value") or "",
+        packages=OrtPackages(**conflict) if conflict else None,
         asked_for=tuple(name for name, packages in _WHAT_IS_ASKED_FOR.items() if any(map(installed_version, packages))),
     )
 
@@ -110,11 +120,15 @@ def _gpus(facts: Compute) -> list[Finding]:
 
 
 def _conflict(facts: Compute) -> Finding:
-    if not facts.conflict:
-        return Finding("backends", "ONNX Runtime", "fine", "no two of its packages stand in each other's way")
-    package = "onnxruntime-gpu" if facts.gpus else "onnxruntime"
-    mend = f"pip uninstall -y onnxruntime onnxruntime-gpu ; pip install {package}"
-    return Finding("backends", "ONNX Runtime", "broken", facts.conflict, mend)
+    found = facts.packages
+    if found is None:
+        return Finding("backends", "ONNX Runtime", "note", "which of its packages are here cannot be told")
+    if found.state == "fine":
+        return Finding("backends", "ONNX Runtime", "fine", found.what or "not installed by pip, as far as can be told")
+    # Without a GPU the package for GPUs is not missed.
+    state: State = "broken" if facts.gpus or found.state == "damaged" else "note"
+    mend = found.mend_for_gpu if facts.gpus else found.mend_without
+    return Finding("backends", "ONNX Runtime", state, found.what, mend)
 
 
 def _judged(backend: Backend, facts: Compute) -> Finding:

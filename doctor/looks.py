@@ -31,12 +31,24 @@ def _gpus(_: str) -> str | list[dict[str, Any]]:
 
 
 def _backend(name: str) -> dict[str, Any] | str | None:
-    from auflow.backends.availability import look, ort_conflict
+    from auflow.backends.availability import look
     from auflow.backends.names import BACKENDS
 
     if name == "conflict":
-        return ort_conflict()
+        return _conflict()
     return asdict(next(look(known) for known in BACKENDS if known == name))
+
+
+def _conflict() -> dict[str, str]:
+    from auflow.backends.ort_files import look_at_ort_files
+
+    found = look_at_ort_files()
+    return {
+        "state": found.state,
+        "what": found.what,
+        "mend_for_gpu": found.mend(gpu=True),
+        "mend_without": found.mend(gpu=False),
+    }
 
 
 def _ffmpeg(item: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from auflow.option_values import backend_for
@@ -47,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _detect(parsed: argparse.Namespace) -> int:
+    from auflow.backends.ort_files import require_ort_files
     from auflow.models import store
     from auflow.profiles.applying import resolve
     from auflow.profiles.store import load_profile
@@ -55,6 +57,8 @@ def _detect(parsed: argparse.Namespace) -> int:
     from auflow.threads import pin_threads
 
     pin_threads()
+    if warning := require_ort_files():
+        sys.stderr.write(f"auflow: warning: {warning}\n")
     root = store.default_root()
     store.require(root)
     return serve(parsed.address, parsed.keys, root, resolve(StageSettings(), parsed.backend, load_profile()).settings)

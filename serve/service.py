@@ -15,6 +15,7 @@ from typing import Any
 
 from auflow.backends.choice import read_asked
 from auflow.backends.int8 import require_int8
+from auflow.backends.ort_files import require_ort_files
 from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
 from auflow.flow.crew import Crew, Plan
@@ -302,12 +303,12 @@ def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:
     Raises
     ------
     AuflowError
-        It cannot start: models are missing, or an address is taken.
+        It cannot start: models are missing, ONNX Runtime is damaged, or an address is taken.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     os.umask(os.umask(0) | 0o007)  # results of faces are for their owner and group
     pin_threads()
-    if warning := place_kernel_cache():
+    for warning in filter(None, (place_kernel_cache(), require_ort_files())):
         _log.warning(warning)
     _check_models(config)
     if not kernels_are_ready("clnf"):

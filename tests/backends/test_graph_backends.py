@@ -11,11 +11,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from auflow.backends import availability
+from auflow.backends import availability, nvidia
 from auflow.backends import ort as module
 from auflow.backends.availability import look, look_at_all
 from auflow.backends.load import load_backend
 from auflow.backends.names import BACKENDS
+from auflow.backends.nvidia import Gpu
 from auflow.backends.ort import OrtBackend
 from auflow.cli import main
 from auflow.errors import BackendError
@@ -65,12 +66,88 @@ def test_every_backend_says_what_it_is_or_what_is_missing() -> None:
     assert look("numba").usable
 
 
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an NVIDIA GPU that all is built for."""
+    monkeypatch.setattr(nvidia, "look_for_gpus", lambda: (Gpu("GPU", 8 << 30, (8, 9), "580.65", "13.0"),))
+    monkeypatch.setattr(availability.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(availability.platform, "machine", lambda: "x86_64")
+
+
+@pytest.mark.usefixtures("a_gpu")
 def test_a_provider_that_is_not_built_in_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendError, match=r"(?s)backend ort-cuda: .* has no CUDAExecutionProvider\n.*auflow\[gpu\]"):
         OrtBackend("ort-cuda")
 
 
+@pytest.mark.usefixtures("a_gpu")
+def test_where_there_is_no_package_for_gpus_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability.platform, "machine", lambda: "aarch64")
+    found = look("ort-cuda")
+    assert "no package onnxruntime-gpu for Linux on aarch64" in found.what
+    assert not found.remedy
+
+
+@pytest.mark.usefixtures("a_gpu")
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("libnvinfer.so.10: cannot open shared object file", "'auflow[tensorrt]'"),
+        ("libcuda.so.1: cannot open shared object file", "NVIDIA's driver"),
+        ("libcudnn.so.9: cannot open shared object file", "'onnxruntime-gpu[cuda,cudnn]'"),
+    ],
+)
+def test_each_library_has_its_remedy(monkeypatch: pytest.MonkeyPatch, why: str, remedy: str) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(availability, "_cannot_load", lambda _: why)
+    found = look("ort-tensorrt")
+    assert why in found.what
+    assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("gpu", "why", "remedy"),
+    [
+        (Gpu("V100", 16 << 30, (7, 0), "580.65", "13.0"), "V100 has compute capability 7.0, CUDA 13 needs 7.5", ""),
+        (Gpu("T4", 16 << 30, (7, 5), "550.54", "12.4"), "T4: its driver does CUDA up to 12.4", "update NVIDIA's"),
+    ],
+)
+def test_a_gpu_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, why: str, remedy: str) -> None:
+    monkeypatch.setattr(nvidia, "look_for_gpus", lambda: (gpu,))
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(availability, "_cuda_of_ort", lambda: "13.0")
+    monkeypatch.setattr(availability, "_cannot_load", lambda _: None)
+    found = look("ort-cuda")
+    assert not found.usable
+    assert found.what.startswith(why)
+    assert found.remedy.startswith(remedy)
+    monkeypatch.setattr(availability, "_cuda_of_ort", lambda: "")  # a build that does not tell
+    look.cache_clear()
+    assert look("ort-cuda").usable
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_bindings_of_tensorrt_without_its_libraries_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(availability, "_importable", lambda _: True)
+    found = look("tensorrt")
+    assert found.what.startswith("TensorRT cannot be loaded: libnvinfer.so.10: cannot open")
+    assert found.remedy.endswith("'auflow[tensorrt]'")
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_what_the_preloader_prints_is_not_for_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"), raising=False)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert "onnxruntime_providers_cuda" in look("ort-cuda").what  # which this build does not have
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("a_gpu")
 def test_a_provider_whose_libraries_are_missing_is_refused_in_the_loaders_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -35,7 +35,13 @@ def backends(*usable: str, **remedies: str) -> dict[str, Any]:
             }
         }
         for name in BACKENDS
-    }
+    } | packages("fine", "onnxruntime 1.32.0")
+
+
+def packages(state: str, what: str) -> dict[str, Any]:
+    """Of ONNX Runtime, as a child tells of them."""
+    told = {"state": state, "what": what, "mend_for_gpu": "install the GPU's", "mend_without": "install the plain one"}
+    return {"conflict": {"value": told}}
 
 
 def look(
@@ -112,12 +118,24 @@ def test_a_backend_that_crashes(tmp_path: Path) -> None:
     assert (found.state, found.mend) == ("broken", "install its packages again")
 
 
-@pytest.mark.parametrize(("gpus", "package"), [(NO_DRIVER, "onnxruntime"), ([H200], "onnxruntime-gpu")])
-def test_both_packages_of_onnx_runtime(tmp_path: Path, gpus: Any, package: str) -> None:
-    told = backends("numba", "ort-cpu") | {"conflict": {"value": "both are installed, into one folder"}}
+@pytest.mark.parametrize(
+    ("gpus", "state", "judged", "mend"),
+    [
+        (NO_DRIVER, "overwritten", "note", "install the plain one"),
+        ([H200], "overwritten", "broken", "install the GPU's"),
+        (NO_DRIVER, "damaged", "broken", "install the plain one"),
+        ([H200], "damaged", "broken", "install the GPU's"),
+    ],
+)
+def test_both_packages_of_onnx_runtime(tmp_path: Path, gpus: Any, state: str, judged: str, mend: str) -> None:
+    told = backends("numba", "ort-cpu") | packages(state, "one was written over the other")
     found = only(judge(look(tmp_path, {"value": gpus}, told)), "ONNX Runtime")
-    assert found.state == "broken"
-    assert found.mend == f"pip uninstall -y onnxruntime onnxruntime-gpu ; pip install {package}"
+    assert (found.state, found.what, found.mend) == (judged, "one was written over the other", mend)
+
+
+def test_packages_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    told = backends("numba", "ort-cpu") | {"conflict": {"error": "it hangs"}}
+    assert only(judge(look(tmp_path, {"value": NO_DRIVER}, told)), "ONNX Runtime").state == "note"
 
 
 def test_core_ml_is_for_macs(tmp_path: Path) -> None:
