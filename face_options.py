@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from auflow.backends.int8 import require_int8
 from auflow.errors import UsageError
 from auflow.option_values import frames, percent, pixels, positive, tolerance
-from auflow.stages.settings import Faces, Model, StageSettings, Tracking
+from auflow.stages.settings import CenChoice, Faces, Model, StageSettings, Tracking
 
-__all__ = ["add_coherence_bounds", "add_face_options", "coherence_bounds", "face_settings"]
+__all__ = ["add_coherence_bounds", "add_face_options", "cen_precision", "coherence_bounds", "face_settings"]
 
 _COHERENT = "coherent"
 
@@ -31,6 +32,11 @@ def add_face_options(run: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--model", choices=get_args(Model), default="clnf", help="landmark model (default: clnf); ceclm is slower and"
         " needs `auflow models fetch --with-ceclm`",
+    )  # fmt: skip
+    faces.add_argument(
+        "--cen-precision", choices=get_args(CenChoice), default="auto", help="with --model ceclm: numbers"
+        " of its experts' dense layers; int8 is about three times faster and moves landmarks a little, auto is float32"
+        " where nothing was measured (see docs/ceclm.md)",
     )  # fmt: skip
     faces.add_argument("--au-static", "-au_static", action="store_true", help="AU models without a running median")
     faces.add_argument("--wild", "-wild", action="store_true", help="search wider and longer: faces in unusual poses")
@@ -99,6 +105,8 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
     ------
     UsageError
         Options that do not go together.
+    BackendError
+        This CPU has no fast way to do what was asked for.
     """
     _check_faces(parsed)
     _check_tracking(parsed)
@@ -113,12 +121,18 @@ def face_settings(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "identities": _wants_identities(parsed, coherent and faces == "all"),
         "identity_model": "" if parsed.identity_model is None else str(parsed.identity_model.resolve()),
         "wild": parsed.wild,
+        **cen_precision(parsed.cen_precision),
         "clnf_iterations": parsed.clnf_iterations,
         "clnf_tolerance_px": parsed.clnf_tolerance,
         "camera": None if None in given else given,
         "boxes_dir": None if parsed.boxes is None else str(parsed.boxes),
         "au_static": parsed.au_static,
     }
+
+
+def cen_precision(asked: str) -> dict[str, Any]:
+    """The field of `StageSettings` that `--cen-precision` comes to; none with "auto", which leaves it to others."""
+    return {} if asked == "auto" else {"cen_precision": asked}
 
 
 def _wants_identities(parsed: argparse.Namespace, by_default: bool) -> bool:
@@ -132,6 +146,10 @@ def _check_faces(parsed: argparse.Namespace) -> None:
         raise UsageError("--boxes goes with --images: in a video the faces are followed from frame to frame")
     if parsed.wild and parsed.model == "ceclm":
         raise UsageError("--wild is for the clnf model: CE-CLM has no such settings")
+    if parsed.cen_precision != "auto" and parsed.model != "ceclm":
+        raise UsageError("--cen-precision is for CE-CLM: add --model ceclm, or leave it out")
+    if parsed.cen_precision == "int8":
+        require_int8()
     given = (parsed.fx, parsed.fy, parsed.cx, parsed.cy)
     if any(value is not None for value in given) and None in given:
         raise UsageError("--fx, --fy, --cx and --cy describe one camera: give all four, or none")

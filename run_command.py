@@ -304,7 +304,8 @@ def _with_backends(parsed: argparse.Namespace, options: RunOptions) -> tuple[Run
     from auflow.profiles.store import load_profile
 
     several = parsed.jobs is None and not options.inline and len(options.inputs) > 1
-    given = ("tracking",) if parsed.tracking is not None else ()
+    asked = {"tracking": parsed.tracking is not None, "cen_precision": parsed.cen_precision != "auto"}
+    given = [name for name, is_given in asked.items() if is_given]
     applied = resolve(options.settings, parsed.backend, load_profile(parsed.profile), given=given, jobs=several)
     jobs = options.jobs if applied.jobs is None else min(applied.jobs, len(options.inputs))
     return replace(options, settings=applied.settings, jobs=jobs), applied.notes

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from auflow.backends.base import Network
 from auflow.export.exact_mtcnn import forward
 from auflow.models.au_heads import PREDICTORS, AuHeads
+from auflow.models.cen import CenPatches
 from auflow.models.mtcnn import Layer
 from auflow.models.onnx.mtcnn import SIDES_PX
 from auflow.models.pdm import read_pdm
@@ -20,11 +21,12 @@ from auflow.models.store import originals
 from auflow.models.types import CcnfPatches
 from auflow.stages.au.fhog import fhog
 from auflow.stages.au.heads import Heads, load_describer
+from auflow.stages.clnf.cen_experts import CenPatchExperts
 from auflow.stages.clnf.map_fitter import cut_areas
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.pdm import FittingPDM
 
-__all__ = ["Deviation", "check_ccnf", "check_fhog", "check_heads", "check_mtcnn", "picture"]
+__all__ = ["Deviation", "check_ccnf", "check_cen", "check_fhog", "check_heads", "check_mtcnn", "picture"]
 
 _MAP_SIZES = ((12, 12), (21, 34), (96, 71))  # of PNet's images
 _PATCHES = (1, 7)
@@ -81,6 +83,23 @@ def check_ccnf(network: Network, patches: CcnfPatches, window: int) -> Deviation
     (maps,) = network.run(np.stack(areas), np.array(views, np.int64))
     worst = float(np.abs(maps - np.stack(expected)).max())
     return Deviation(worst, 5e-6, "response maps, against the kernels in Numba, on made-up pictures in all views")
+
+
+def check_cen(network: Network, patches: CenPatches, view: int, window: int) -> Deviation:
+    """Of CE-CLM's response maps in one view from those of our own products, several faces in one batch."""
+    exact, image = CenPatchExperts(patches), picture(320, 320, 5)
+    rng = np.random.default_rng(6)
+    seen = exact.visible[view]
+    areas, expected = [], []
+    for scale, angle in _TURNS:
+        a, b = scale * np.cos(angle), scale * np.sin(angle)
+        to_img = np.array([[a, -b], [b, a]], np.float32)
+        places = rng.uniform(40, 280, 2 * seen.size).astype(np.float32)
+        areas.append(exact.areas(image, places, to_img, view, window))
+        expected.append(exact.response_maps(image, places, to_img, view, window)[seen])
+    (maps,) = network.run(np.stack(areas))
+    worst = float(np.abs(maps - np.stack(expected)).max())
+    return Deviation(worst, 2e-5, "response maps (0 to 1), against our own products in float32, on made-up pictures")
 
 
 def check_fhog(network: Network) -> Deviation:

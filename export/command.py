@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _GROUPS = ("mtcnn", "ccnf", "fhog", "heads")
+_ASKED_FOR = "cen"  # whose model files come apart, and whose graphs take a gigabyte
 
 DESCRIPTION = """\
 Write what auflow computes with OpenFace's model files for other runtimes. Each file is compared with auflow's own
@@ -38,7 +39,12 @@ def add_parser(commands: Subparsers) -> None:
     onnx.set_defaults(handler=_export_onnx)
     _add_places(onnx, "onnx")
     onnx.add_argument(
-        "--only", metavar="GROUP[,GROUP]", type=_groups, default=_GROUPS, help=f"some of {', '.join(_GROUPS)}"
+        "--only",
+        metavar="GROUP[,GROUP]",
+        type=_groups,
+        default=_GROUPS,
+        help=f"some of {', '.join(_GROUPS)}"
+        f" (default: all of these), {_ASKED_FOR} (CE-CLM, needs its model files; about 1 GB)",
     )
     coreml = formats.add_parser(
         "coreml",
@@ -67,17 +73,18 @@ def _add_places(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def _groups(text: str) -> tuple[str, ...]:
     wanted = [word.strip() for word in text.split(",")]
-    unknown = [word for word in wanted if word not in _GROUPS]
+    known = (*_GROUPS, _ASKED_FOR)
+    unknown = [word for word in wanted if word not in known]
     if unknown:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(_GROUPS)}, got {unknown[0]!r}")
-    return tuple(group for group in _GROUPS if group in wanted)
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got {unknown[0]!r}")
+    return tuple(group for group in known if group in wanted)
 
 
 def _export_onnx(parsed: argparse.Namespace) -> int:
     from auflow.export.graphs import exports
     from auflow.export.onnx_files import write_onnx
 
-    root, folder = _places(parsed)
+    root, folder = _places(parsed, ceclm=_ASKED_FOR in parsed.only)
     sys.stdout.write(f"{'file':<28} {'MB':>6} {'s':>6}  largest error\n")
     written = write_onnx(folder, exports(root, parsed.only), _tell)
     sys.stdout.write(
@@ -115,22 +122,22 @@ def _tell(written: Written) -> None:
     sys.stdout.flush()
 
 
-def _places(parsed: argparse.Namespace) -> tuple[Path, Path]:
+def _places(parsed: argparse.Namespace, *, ceclm: bool = False) -> tuple[Path, Path]:
     """The store, complete and undamaged, and the folder, made."""
     from auflow.flow.stagekit import ensure_kernels
     from auflow.kernel_cache import place_kernel_cache
-    from auflow.models.store import default_root, require
+    from auflow.models.store import default_root, require, require_ceclm
     from auflow.stages.settings import StageSettings
     from auflow.threads import pin_threads
 
     pin_threads()
     place_kernel_cache()
     root = default_root() if parsed.dir is None else parsed.dir.expanduser()
-    require(root)
+    (require_ceclm if ceclm else require)(root)
     folder: Path = parsed.output_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another folder with -o") from error
-    ensure_kernels(root, StageSettings())
+    ensure_kernels(root, StageSettings(model="ceclm" if ceclm else "clnf"))
     return root, folder

@@ -8,17 +8,20 @@ from functools import partial
 from pathlib import Path
 
 from auflow.backends.base import Network
-from auflow.export.checks import Deviation, check_ccnf, check_fhog, check_heads, check_mtcnn
+from auflow.export.checks import Deviation, check_ccnf, check_cen, check_fhog, check_heads, check_mtcnn
 from auflow.models.au_heads import load_au_heads
+from auflow.models.ceclm import load_ceclm_models
 from auflow.models.clnf import load_clnf_models
 from auflow.models.mtcnn import FOLDER, LAYOUTS, read_network
 from auflow.models.onnx.ccnf import build_ccnf_graph
+from auflow.models.onnx.cen import build_cen_graph
 from auflow.models.onnx.fhog import build_fhog_graph
 from auflow.models.onnx.graph import OnnxModel
 from auflow.models.onnx.heads import build_heads_graph
 from auflow.models.onnx.mtcnn import build_graph
 from auflow.models.store import originals
 from auflow.models.types import LandmarkModel
+from auflow.stages.clnf.ceclm import CEN_WINDOWS
 from auflow.stages.clnf.face_model import windows_of
 
 __all__ = ["GROUPS", "Export", "exports"]
@@ -57,6 +60,19 @@ def _ccnf(models_root: Path) -> Iterator[Export]:
             )  # fmt: skip
 
 
+def _cen(models_root: Path) -> Iterator[Export]:
+    """A graph for each view: with the experts of all in one, each call would gather 50 MB of weights."""
+    for patches, window in zip(load_ceclm_models(models_root).main.patches, CEN_WINDOWS, strict=True):
+        for view in range(len(patches.experts)):
+            scale = f"{patches.scale:g}"
+            yield Export(
+                f"cen_main_{scale}_view{view}",
+                f"CE-CLM response maps at scale {scale}, view {view}, {window} x {window}",
+                partial(build_cen_graph, patches, view, window),
+                partial(check_cen, patches=patches, view=view, window=window),
+            )
+
+
 def _heads(models_root: Path) -> Iterator[Export]:
     for static in (False, True):
         heads = load_au_heads(models_root, static=static)
@@ -72,7 +88,13 @@ def _fhog(_models_root: Path) -> Iterator[Export]:
     yield Export("fhog", "FHOG of aligned faces, for devices that keep them", build_fhog_graph, check_fhog)
 
 
-GROUPS: dict[str, Callable[[Path], Iterator[Export]]] = {"mtcnn": _mtcnn, "ccnf": _ccnf, "fhog": _fhog, "heads": _heads}
+GROUPS: dict[str, Callable[[Path], Iterator[Export]]] = {
+    "mtcnn": _mtcnn,
+    "ccnf": _ccnf,
+    "fhog": _fhog,
+    "heads": _heads,
+    "cen": _cen,
+}
 
 
 def exports(models_root: Path, groups: tuple[str, ...]) -> Iterator[Export]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from auflow.backends.choice import AUTO, Asked, choose
 from auflow.backends.names import REFERENCE, STAGES, BackendName, StageName
+from auflow.errors import UsageError
 from auflow.profiles.profile import Profile, TrackingChoice
 from auflow.profiles.store import Loaded
 from auflow.stages.settings import Model, StageSettings
 
-__all__ = ["Applied", "apply_profile", "backends_for", "resolve"]
+__all__ = ["Applied", "apply_profile", "backends_for", "check_precision", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,14 @@ def resolve(
     ------
     BackendError
         A backend that was asked for is not to be had here.
+    UsageError
+        It cannot compute in the precision that was asked for.
     """
     profile = loaded.profile
     measured = {} if profile is None else backends_for(profile, settings.model)
     choice = choose(asked, measured)
     chosen = replace(settings, **choice.settings)
+    check_precision(chosen)
     ignored = (loaded.ignored,) if loaded.ignored else ()
     if profile is None or loaded.path is None:
         return Applied(chosen, None, (*ignored, *choice.notes))
@@ -53,6 +57,20 @@ def resolve(
     count = profile.choices.jobs if jobs else None
     note = _note(replace(chosen, **_backend_fields(without)), tuned, profile, loaded.path, count)
     return Applied(tuned, count, (note, *choice.notes))
+
+
+def check_precision(settings: StageSettings) -> None:
+    """Refuse 8 bits of what a graph computes in float32.
+
+    Raises
+    ------
+    UsageError
+    """
+    if settings.cen_precision == "int8" and settings.clnf_backend != REFERENCE["clnf"]:
+        raise UsageError(
+            f"int8 is of CE-CLM's experts by {REFERENCE['clnf']}; {settings.clnf_backend} computes them in float32: "
+            "leave out one of the two"
+        )
 
 
 def backends_for(profile: Profile, model: Model) -> dict[StageName, BackendName]:
@@ -78,7 +96,7 @@ def apply_profile(settings: StageSettings, profile: Profile, *, given: Collectio
     taken: dict[str, Any] = {}
     if settings.detect_backend == choices.backends["detect"]:  # another one has other batches that suit it
         taken["detect_batch"] = choices.detect_batch
-    if settings.model == "ceclm":
+    if settings.model == "ceclm" and settings.clnf_backend == REFERENCE["clnf"]:
         taken["cen_precision"] = choices.cen_precision
     if choices.tracking is not None and "tracking" not in given and _tracked_alike(settings, profile):
         taken |= _tracking(choices.tracking)

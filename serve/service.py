@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from auflow.backends.choice import read_asked
+from auflow.backends.int8 import require_int8
 from auflow.backends.ort_files import require_ort_files
 from auflow.errors import AuflowError, UsageError
 from auflow.flow import events as e
@@ -219,6 +220,9 @@ class Service:
         faults.raise_any("the stream cannot be added")
         if stream.model == "ceclm":  # a lane that finds them missing would end the service
             store.require_ceclm(self._config.models_root)
+        if stream.cen_precision == "int8":
+            require_int8()
+        self._settings(stream)  # refuses what does not go together
         is_live = stream.policy == "live"
         self.crew.carry_out(
             self.fleet.add(stream.name, lambda seat: self._job(stream, seat), is_live, time.monotonic())
@@ -284,12 +288,13 @@ class Service:
 
     def _settings(self, stream: StreamConfig) -> StageSettings:
         """What the stages do for a stream, and what computes them here."""
-        return self._resolve(stream.settings).settings
+        precision = ("cen_precision",) if stream.cen_precision != "auto" else ()
+        return self._resolve(stream.settings, precision).settings
 
-    def _resolve(self, settings: StageSettings) -> Applied:
+    def _resolve(self, settings: StageSettings, given: tuple[str, ...] = ()) -> Applied:
         asked = read_asked(self._config.workers.backend)
         # Cameras and files have their own tracking here, which the configuration tells.
-        return resolve(settings, asked, self._profile, given=("tracking",), jobs=False)
+        return resolve(settings, asked, self._profile, given=("tracking", *given), jobs=False)
 
 
 def run(config: ServeConfig, *, kit: str = "auflow.flow.stagekit") -> int:
@@ -344,3 +349,5 @@ def refuse_taken(config: ServeConfig) -> None:
 def _check_models(config: ServeConfig) -> None:
     with_ceclm = any(stream.model == "ceclm" for stream in config.streams)
     (store.require_ceclm if with_ceclm else store.require)(config.models_root)
+    if any(stream.cen_precision == "int8" for stream in config.streams):
+        require_int8()

@@ -65,6 +65,8 @@ def read_stream(
         kind, values["source"] = source
         kind = _complete(values, kind, where, before)
         _resolve_tracking(values, where, base, before)
+        if values.get("cen_precision", "auto") != "auto" and values.get("model", "clnf") != "ceclm":
+            before.add(f"{where}.cen_precision", 'is for CE-CLM: add model = "ceclm", or leave it out')
         _resolve_outputs(values, str(name), where, base, before)
         if not before:
             stream = StreamConfig(name=str(name), kind=kind, **values)

@@ -10,6 +10,7 @@ from auflow.backends.names import REFERENCE, BackendName
 __all__ = [
     "COLUMN_CHOICES",
     "FORMATS",
+    "CenChoice",
     "CenPrecision",
     "Columns",
     "Faces",
@@ -25,6 +26,7 @@ Model = Literal["clnf", "ceclm"]
 Faces = Literal["widest", "all", "pictures"]
 Tracking = Literal["openface", "coherent"]
 CenPrecision = Literal["float32", "int8"]
+CenChoice = Literal["auto", "float32", "int8"]  # as a user says it
 Columns = Literal["gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus"]
 Format = Literal["csv", "parquet", "jsonl"]
 COLUMN_CHOICES: tuple[Columns, ...] = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus")

@@ -9,33 +9,46 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from auflow.backends.base import GraphBackend
 from auflow.models.ceclm import CeclmModels, CenModel, EarlyTermination
 from auflow.models.types import LandmarkModel
 from auflow.stages.clnf.cen_experts import CenPatchExperts
+from auflow.stages.clnf.cen_graph import GraphCenExperts
 from auflow.stages.clnf.face_model import FaceModel, FaceState, PartFitter, likeliest
 from auflow.stages.clnf.fitter import FitOutcome, FitSettings
 from auflow.stages.clnf.map_fitter import MapFitter
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.validator import LandmarkValidator
+from auflow.stages.settings import CenPrecision
 
-__all__ = ["CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
+__all__ = ["CEN_WINDOWS", "CeclmFaceModel", "CenFitter", "CoarseFit", "search"]
 
 Floats = NDArray[np.float32]
 
 _SETTINGS = FitSettings(kde_sigma_px=1.5 * 1.5, regularisation=25.0 * 0.9)
-_WINDOWS_INITIAL = (11, 9, 7, 5)  # of the scales 0.25, 0.35, 0.50, 1.00
+CEN_WINDOWS = (11, 9, 7, 5)  # of the scales 0.25, 0.35, 0.50, 1.00
 _WINDOWS_COARSE = (11, 0, 0, 0)
 _WINDOWS_FINE = (0, 9, 7, 5)
 _FINALISTS = 3
 
 
 class CenFitter(MapFitter):
-    """`MapFitter` with CEN experts."""
+    """`MapFitter` with CEN experts: our own products in a precision, or graphs that a backend computes in float32."""
 
-    def __init__(self, model: CenModel, settings: FitSettings) -> None:
+    def __init__(
+        self,
+        model: CenModel,
+        settings: FitSettings,
+        precision: CenPrecision = "float32",
+        backend: GraphBackend | None = None,
+    ) -> None:
         super().__init__(LandmarkModel(model.pdm, ()), settings)
+        experts = [
+            CenPatchExperts(patches, precision=precision) if backend is None else GraphCenExperts(patches, backend)
+            for patches in model.patches
+        ]
         # CenPatchExperts has what a fitter uses of PatchExperts, without being one.
-        self.experts = [cast(PatchExperts, CenPatchExperts(patches)) for patches in model.patches]
+        self.experts = cast(list[PatchExperts], experts)
         self._confidences = [
             np.array([[expert.confidence for expert in view] for view in patches.experts], np.float32)
             for patches in model.patches
@@ -45,19 +58,26 @@ class CenFitter(MapFitter):
 class CeclmFaceModel(FaceModel):
     """The whole CE-CLM of main_ceclm_general.txt: four scales, eyes only as parts, the validator of all 68 points.
 
-    `iterations` and `tolerance_px` as in `FaceModel`.
+    `iterations`, `tolerance_px` and `backend` as in `FaceModel`, `cen_precision` that of the experts' dense layers
+    without a backend.
     """
 
     main: CenFitter
 
     def __init__(
-        self, models: CeclmModels, *, iterations: int | None = None, tolerance_px: float | None = None
+        self,
+        models: CeclmModels,
+        *,
+        iterations: int | None = None,
+        tolerance_px: float | None = None,
+        cen_precision: CenPrecision = "float32",
+        backend: GraphBackend | None = None,
     ) -> None:
-        self.main = CenFitter(models.main, _SETTINGS.limited(iterations, tolerance_px))
+        self.main = CenFitter(models.main, _SETTINGS.limited(iterations, tolerance_px), cen_precision, backend)
         self.pdm = self.main.pdm
         self.validator = LandmarkValidator(models.validator)
-        self.parts = [PartFitter(part, iterations, tolerance_px) for part in models.parts]
-        self._windows_initial = _WINDOWS_INITIAL
+        self.parts = [PartFitter(part, iterations, tolerance_px, backend) for part in models.parts]
+        self._windows_initial = CEN_WINDOWS
         self._rule = models.main.early_termination
 
     def best_of(self, gray: Floats, starts: Iterable[Floats]) -> FaceState:

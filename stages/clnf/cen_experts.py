@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from auflow.errors import ModelError, ShapeError
 from auflow.models.cen import CenPatches, CenPatchExpert
 from auflow.stages.clnf import cen_kernels, patch_kernels
 from auflow.stages.clnf.fit_kernels import nearest_view
+from auflow.stages.settings import CenPrecision
 
 __all__ = ["CenPatchExperts"]
 
@@ -23,12 +24,29 @@ _INPUTS = 1 + patch_kernels.TAPS
 _ACTIVATE: dict[str, Callable[[Floats, Floats], Any]] = {"relu": cen_kernels.rectify, "sigmoid": cen_kernels.squash}
 
 
-@dataclass(frozen=True, slots=True)
-class _Network:
-    """One expert as the matrix products want it, and the points of a view that it serves."""
+class _Network(Protocol):
+    """One expert as the matrix products want it."""
 
-    layers: tuple[tuple[Floats, Floats, Callable[[Floats, Floats], Any]], ...]  # weights, biases, activation
-    served: tuple[tuple[int, bool], ...]  # (point, mirrored)
+    def run(self, inputs: Floats, out: Floats) -> None:
+        """Outputs out (k,) on inputs (k, 122)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The networks of a view, each once, and the points that they serve, one network's after the other's."""
+
+    networks: tuple[tuple[_Network, int], ...]  # and how many points it serves
+    served: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What depends on the size of the search window alone."""
+
+    places: NDArray[np.int64]  # top-left corners of the evaluated windows in the flat patch
+    steps: NDArray[np.int32]
+    memory: tuple[Floats, Floats, Floats]
 
 
 class CenPatchExperts:
@@ -38,7 +56,7 @@ class CenPatchExperts:
     matrix: one product per layer. Holds scratch space, so one instance serves one thread.
     """
 
-    def __init__(self, patches: CenPatches, *, sparse: bool = True) -> None:
+    def __init__(self, patches: CenPatches, *, sparse: bool = True, precision: CenPrecision = "float32") -> None:
         """With `sparse`, as in OpenFace, every second position is evaluated and the others are interpolated.
 
         Raises
@@ -53,8 +71,11 @@ class CenPatchExperts:
         self.weights = np.ascontiguousarray(self.visible, np.float32)
         self._patches = patches
         self._sparse = sparse
-        self._networks: dict[int, list[_Network]] = {}
-        self._scratch: dict[tuple[int, int], Floats] = {}
+        self._make = _maker(precision)
+        self._networks: dict[tuple[int, int], _Network] = {}
+        self._views: dict[int, _View] = {}
+        self._windows: dict[int, _Window] = {}
+        self._inputs, self._values = np.empty((0, _INPUTS), np.float32), np.empty(0, np.float32)
 
     def view_index(self, params_global: Floats) -> int:
         """The view whose centre is nearest to the head's rotation."""
@@ -71,31 +92,100 @@ class CenPatchExperts:
         ShapeError
             where the window is even or below 3
         """
-        if window < 3 or window % 2 == 0:
-            raise ShapeError(f"window: expected an odd number of at least 3, got {window}")
-        n = points_px.size // 2
-        out = np.zeros((n, window, window), np.float32)
-        cutter = _Cutter(image, to_img, window, _places(window, sparse=self._sparse))
-        place = cen_kernels.place_sparse if self._sparse else cen_kernels.place_dense
-        count = cutter.places.size
-        for network in self._view_networks(view):
-            inputs = self._buffer(count * len(network.served), _INPUTS, 0)
-            for k, (point, mirrored) in enumerate(network.served):
-                cutter.cut(points_px[point], points_px[n + point], mirrored, inputs[k * count : (k + 1) * count])
-            values = self._run(network, inputs)
-            for k, (point, mirrored) in enumerate(network.served):
-                place(values[k * count : (k + 1) * count], mirrored, out[point])
+        of_view, of_window = self._view(view), self._window(window)
+        turn = to_img[0, 0], -to_img[0, 1]
+        patch_kernels.grid_steps(*turn, of_window.steps)
+        inputs, values = self._room(of_view.served.size * of_window.places.size)
+        cen_kernels.view_inputs(
+            image, turn, points_px, of_view.served, of_view.mirrored, of_window.steps, of_window.places,
+            of_window.memory, inputs,
+        )  # fmt: skip
+        start = 0
+        for network, points in of_view.networks:
+            stop = start + points * of_window.places.size
+            network.run(inputs[start:stop], values[start:stop])
+            start = stop
+        out = np.zeros((points_px.size // 2, window, window), np.float32)
+        cen_kernels.place_view(values, of_view.served, of_view.mirrored, self._sparse, out)
         return out
 
-    def _run(self, network: _Network, values: Floats) -> Floats:
-        """Outputs (k,) of a network on inputs (k, 122)."""
-        for index, (weights, biases, activate) in enumerate(network.layers, start=1):
+    def areas(self, image: Floats, points_px: Floats, to_img: Floats, view: int, window: int) -> Floats:
+        """The patches (v, window + 10, window + 10) float32 of the v points that are visible in the view, in order.
+
+        They are what the graph of `models.onnx.cen` takes, of one face; arguments as in `response_maps`.
+        """
+        steps = np.empty((2, window + _SUPPORT - 1), np.int32)
+        turn = to_img[0, 0], -to_img[0, 1]
+        patch_kernels.grid_steps(*turn, steps)
+        served = np.flatnonzero(self.visible[view])
+        out = np.empty((served.size, steps.shape[1], steps.shape[1]), np.float32)
+        cen_kernels.cut_areas(image, turn, points_px, served, steps, out)
+        return out
+
+    def _room(self, count: int) -> tuple[Floats, Floats]:
+        """Inputs (count, 122) and values (count,) to write into."""
+        if len(self._values) < count:
+            self._inputs, self._values = np.empty((count, _INPUTS), np.float32), np.empty(count, np.float32)
+        return self._inputs[:count], self._values[:count]
+
+    def _window(self, window: int) -> _Window:
+        if window not in self._windows:
+            if window < 3 or window % 2 == 0:
+                raise ShapeError(f"window: expected an odd number of at least 3, got {window}")
+            side = window + _SUPPORT - 1
+            row, column = np.divmod(np.arange(window * window), window)
+            places = row * side + column
+            places = places[(row + column) % 2 == 1] if self._sparse else places
+            memory = tuple(np.empty(shape, np.float32) for shape in ((side, side), side * side, side * side))
+            self._windows[window] = _Window(places, np.empty((2, side), np.int32), memory)  # type: ignore[arg-type]
+        return self._windows[window]
+
+    def _view(self, view: int) -> _View:
+        if view not in self._views:
+            served: dict[tuple[int, int], list[tuple[int, bool]]] = {}
+            for point in np.flatnonzero(self.visible[view]).tolist():
+                home, twin, mirrored = self._patches.source(view, point)
+                served.setdefault((home, twin), []).append((point, mirrored))
+            flat = [entry for points in served.values() for entry in points]
+            self._views[view] = _View(
+                tuple((self._network(*key), len(points)) for key, points in served.items()),
+                np.array([point for point, _ in flat], np.int64),
+                np.array([mirrored for _, mirrored in flat], np.bool_),
+            )
+        return self._views[view]
+
+    def _network(self, view: int, point: int) -> _Network:
+        """A stored expert, packed once: a view and its mirror image share it."""
+        if (view, point) not in self._networks:
+            self._networks[view, point] = self._make(self._patches.experts[view][point])
+        return self._networks[view, point]
+
+
+class _FloatNetwork:
+    """An expert in float32, multiplied by NumPy's BLAS."""
+
+    def __init__(
+        self, expert: CenPatchExpert, order: NDArray[np.int64], scratch: dict[tuple[int, int], Floats]
+    ) -> None:
+        self._layers = tuple(
+            (
+                np.ascontiguousarray(layer.weights[order] if index == 0 else layer.weights),
+                np.ascontiguousarray(layer.biases),
+                _ACTIVATE[layer.activation],
+            )
+            for index, layer in enumerate(expert.layers)
+        )
+        self._scratch = scratch
+
+    def run(self, inputs: Floats, out: Floats) -> None:
+        """As `_Network.run`."""
+        values, last = inputs, len(self._layers) - 1
+        for index, (weights, biases, activate) in enumerate(self._layers):
             # a buffer of its own for each layer: a product must not overwrite what it reads
-            out = self._buffer(values.shape[0], biases.size, index)
-            np.matmul(values, weights, out=out)
-            activate(out, biases)
-            values = out
-        return values.reshape(-1)
+            goal = out[:, None] if index == last else self._buffer(len(inputs), biases.size, index)
+            np.matmul(values, weights, out=goal)
+            activate(goal, biases)
+            values = goal
 
     def _buffer(self, rows: int, columns: int, layer: int) -> Floats:
         key = (layer, columns)
@@ -104,39 +194,20 @@ class CenPatchExperts:
             held = self._scratch[key] = np.empty((rows, columns), np.float32)
         return held[:rows]
 
-    def _view_networks(self, view: int) -> list[_Network]:
-        if view not in self._networks:
-            self._networks[view] = _pack(self._patches, view)
-        return self._networks[view]
 
+def _maker(precision: CenPrecision) -> Callable[[CenPatchExpert], _Network]:
+    """Packs an expert; those that it has packed share their scratch space."""
+    # The file has pixels column by column; the first layer's rows are reordered once, so patches are read row by row.
+    pixels = np.arange(patch_kernels.TAPS).reshape(_SUPPORT, _SUPPORT)  # [column, row]
+    order = np.concatenate([[0], 1 + pixels.T.reshape(-1)])
+    if precision == "int8":
+        # It has kernels of its own to compile, which float32 does without.
+        from auflow.stages.clnf.cen_int8 import Int8Memory, Int8Network
 
-class _Cutter:
-    """Cuts the patch around a point and makes the networks' inputs of it."""
-
-    def __init__(self, image: Floats, to_img: Floats, window: int, places: NDArray[np.int64]) -> None:
-        side = window + _SUPPORT - 1
-        self.places = places
-        self._image = image
-        self._a, self._b = to_img[0, 0], -to_img[0, 1]
-        self._steps = np.empty((2, side), np.int32)
-        patch_kernels.grid_steps(self._a, self._b, self._steps)
-        self._area = np.empty((side, side), np.float32)
-        self._mean, self._inverse_norm = np.empty((2, side * side), np.float32)
-
-    def cut(self, x_px: np.float32, y_px: np.float32, mirrored: bool, out: Floats) -> None:
-        """Inputs out (k, 122) of the patch centred at (x, y)."""
-        patch_kernels.warp_patch(self._image, self._a, self._b, x_px, y_px, self._steps, self._area)
-        if mirrored:
-            cen_kernels.mirror(self._area)
-        patch_kernels.window_statistics(self._area, self._mean, self._inverse_norm)
-        cen_kernels.columns(self._area, self._mean, self._inverse_norm, _SUPPORT, self.places, out)
-
-
-def _places(window: int, *, sparse: bool) -> NDArray[np.int64]:
-    """Top-left corners of the evaluated windows in the flat area, row by row."""
-    row, column = np.divmod(np.arange(window * window), window)
-    places = row * (window + _SUPPORT - 1) + column
-    return places[(row + column) % 2 == 1] if sparse else places
+        memory = Int8Memory()
+        return lambda expert: Int8Network(expert, order, memory)
+    scratch: dict[tuple[int, int], Floats] = {}
+    return lambda expert: _FloatNetwork(expert, order, scratch)
 
 
 def _check_support(patches: CenPatches) -> None:
@@ -146,28 +217,3 @@ def _check_support(patches: CenPatches) -> None:
             f"CEN experts of scale {patches.scale}: expected patches of {_SUPPORT} x {_SUPPORT} pixels, "
             f"got {sorted(sizes)}"
         )
-
-
-def _pack(patches: CenPatches, view: int) -> list[_Network]:
-    """The networks of one view, each once, with the points that they serve."""
-    served: dict[tuple[int, int], list[tuple[int, bool]]] = {}
-    for point in np.flatnonzero(patches.visibilities[view]).tolist():
-        home, twin, mirrored = patches.source(view, point)
-        served.setdefault((home, twin), []).append((point, mirrored))
-    return [
-        _Network(_packed_layers(patches.experts[home][twin]), tuple(points)) for (home, twin), points in served.items()
-    ]
-
-
-def _packed_layers(expert: CenPatchExpert) -> tuple[tuple[Floats, Floats, Callable[[Floats, Floats], Any]], ...]:
-    """Contiguous weights; the first layer's rows reordered once, so that patches are read row by row."""
-    pixels = np.arange(expert.width * expert.height).reshape(expert.width, expert.height)  # [column, row]
-    order = np.concatenate([[0], 1 + pixels.T.reshape(-1)])
-    return tuple(
-        (
-            np.ascontiguousarray(layer.weights[order] if index == 0 else layer.weights),
-            np.ascontiguousarray(layer.biases),
-            _ACTIVATE[layer.activation],
-        )
-        for index, layer in enumerate(expert.layers)
-    )

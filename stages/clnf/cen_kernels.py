@@ -1,6 +1,6 @@
 """Kernels of the CEN response maps, around the matrix products: inputs of the networks, activations, interpolation.
 
-Arithmetic only; `cen_experts.py` cuts the patches (`response_kernels`), multiplies and calls these.
+Arithmetic only; `cen_experts.py` multiplies between `view_inputs` and `place_view`.
 
 Source: Zadeh, Baltrusaitis, Morency, "Convolutional experts constrained local model for 3D facial landmark
 detection", ICCVW 2017.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+from auflow.stages.clnf.patch_kernels import SUPPORT, warp_patch, window_statistics
 
 # Multiplications and additions may be fused; nothing else is relaxed.
 CONTRACT = {"contract"}
@@ -106,3 +108,42 @@ def place_sparse(values, mirrored, out):
                 total += out[row, column + 1]
                 count += F1
             out[row, column] = total / count
+
+
+@njit(cache=True, nogil=True)
+def view_inputs(image, turn, points_px, served, mirrored, steps, places, memory, out):
+    """Inputs out (k, 1 + SUPPORT^2) of all networks of a view, for each served point the places in its patch.
+
+    image (h, w), turn (a, b), points_px (2n,): as of `warp_patch`. served (s,) are the points, mirrored (s,) whether
+    their patch is flipped; k = s * places.size. memory: area (s, s), mean and inverse_norm (s * s,).
+    """
+    area, mean, inverse_norm = memory
+    n, count = points_px.size // 2, places.size
+    for k in range(served.size):
+        point = served[k]
+        warp_patch(image, turn[0], turn[1], points_px[point], points_px[n + point], steps, area)
+        if mirrored[k]:
+            mirror(area)
+        window_statistics(area, mean, inverse_norm)
+        columns(area, mean, inverse_norm, SUPPORT, places, out[k * count : (k + 1) * count])
+
+
+@njit(cache=True, nogil=True)
+def cut_areas(image, turn, points_px, served, steps, out):
+    """Patches out (s, side, side) around the points `served` (s,), as they are in the picture; the rest as above."""
+    n = points_px.size // 2
+    for k in range(served.size):
+        point = served[k]
+        warp_patch(image, turn[0], turn[1], points_px[point], points_px[n + point], steps, out[k])
+
+
+@njit(cache=True, nogil=True)
+def place_view(values, served, mirrored, sparse, out):
+    """Response maps out (n, w, w) of a view's values (k,), in the order of `view_inputs`."""
+    count = values.size // max(served.size, 1)
+    for k in range(served.size):
+        held = values[k * count : (k + 1) * count]
+        if sparse:
+            place_sparse(held, mirrored[k], out[served[k]])
+        else:
+            place_dense(held, mirrored[k], out[served[k]])

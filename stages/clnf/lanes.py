@@ -12,7 +12,7 @@ __all__ = ["LANES", "aligned", "padded"]
 LANES = 16  # float32 numbers in 64 bytes: one vector or two on every machine of today, and one cache line
 _LINE_BYTES = 64
 
-ScalarT = TypeVar("ScalarT", np.float32, np.float64, np.int32)
+ScalarT = TypeVar("ScalarT", np.float32, np.float64, np.int8, np.int32)
 
 
 def padded(count: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from auflow.stages.clnf.pictures import PictureFitter
 from auflow.stages.clnf.tracker import FaceTracker
 from auflow.stages.decode.boxes import read_boxes
 from auflow.stages.records import FaceFit, Frame, SourceInfo
-from auflow.stages.settings import Model, StageSettings
+from auflow.stages.settings import CenPrecision, Model, StageSettings
 from auflow.stages.state import field, pack_state, unpack_state
 
 if TYPE_CHECKING:
@@ -172,14 +172,20 @@ class ClnfStage:
 def _face_model(models_root: Path, settings: StageSettings) -> FaceModel:
     wild = settings.wild and settings.model == "clnf"
     limits = settings.clnf_iterations, settings.clnf_tolerance_px
-    return _load(models_root.resolve(), settings.model, wild, limits, settings.clnf_backend)
+    precision = settings.cen_precision if settings.model == "ceclm" else "float32"
+    return _load(models_root.resolve(), settings.model, wild, limits, settings.clnf_backend, precision)
 
 
 # A model holds nothing of a stream, so all stages of a process have the same one. What the nursery has loaded is
 # found here by its forks.
 @lru_cache(maxsize=2)
 def _load(
-    models_root: Path, model: Model, wild: bool, limits: tuple[int | None, float | None], backend_name: BackendName
+    models_root: Path,
+    model: Model,
+    wild: bool,
+    limits: tuple[int | None, float | None],
+    backend_name: BackendName,
+    precision: CenPrecision,
 ) -> FaceModel:
     iterations, tolerance_px = limits
     backend = None if backend_name == REFERENCE["clnf"] else load_backend(backend_name)
@@ -188,7 +194,10 @@ def _load(
         from auflow.models.ceclm import load_ceclm_models
         from auflow.stages.clnf.ceclm import CeclmFaceModel
 
-        return CeclmFaceModel(load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px)
+        return CeclmFaceModel(
+            load_ceclm_models(models_root), iterations=iterations, tolerance_px=tolerance_px,
+            cen_precision=precision, backend=backend,
+        )  # fmt: skip
     models = load_clnf_models(models_root)
     if backend is None:
         return FaceModel(models, wild=wild, iterations=iterations, tolerance_px=tolerance_px)
@@ -229,12 +238,13 @@ def warm_up(models_root: Path, model: Model = "clnf") -> None:
 
 def warm_up_fit(models_root: Path, model: Model) -> None:
     """Of these kernels only those of the fit, which take the longest to compile."""
-    face_model = _face_model(models_root, StageSettings(model=model))
     gray = np.zeros((240, 320), np.float32)
     to_gray(_noise(), gray)
-    state = _upright(face_model)
-    windows = (11, 9, 7, 5)[: len(face_model.main.experts)]
-    face_model.main.fit(gray, windows, state.params_global, state.params_local, judge=True)
+    for precision in get_args(CenPrecision) if model == "ceclm" else ("float32",):
+        face_model = _face_model(models_root, StageSettings(model=model, cen_precision=precision))
+        state = _upright(face_model)
+        windows = (11, 9, 7, 5)[: len(face_model.main.experts)]
+        face_model.main.fit(gray, windows, state.params_global, state.params_local, judge=True)
     calc_params(face_model.pdm, state.landmarks_px)
 
 

@@ -12,7 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from auflow.backends.ort import OrtBackend
+from auflow.benchmarks.taught_cen import teach
 from auflow.errors import ModelError
+from auflow.export.graphs import exports
+from auflow.export.onnx_files import write_onnx
 from auflow.models.ceclm import (
     CECLM_MENU,
     CeclmModels,
@@ -27,6 +31,7 @@ from auflow.models.manifest import load_ceclm_files
 from auflow.models.store import originals
 from auflow.stages.clnf import ClnfStage, fit_kernels, patch_kernels
 from auflow.stages.clnf.ceclm import CeclmFaceModel, CoarseFit, search
+from auflow.stages.clnf.cen_accuracy import KnownFace, measure_int8
 from auflow.stages.clnf.face_model import FaceState
 from auflow.stages.clnf.tracker import HYPOTHESES_RAD, FaceTracker
 from auflow.stages.clnf.validator import LandmarkValidator
@@ -348,6 +353,36 @@ def test_a_stage_on_it_goes_on_from_its_snapshot(store):
         assert other.snapshot() == stage.snapshot()
 
 
+def test_a_stage_takes_the_precision_that_it_is_told(store):
+    rng = np.random.default_rng(1)
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 2)
+    box = f32([[100, 60, 120, 120, 1]])
+    both = [
+        ClnfStage(store, StageSettings(model="ceclm", faces="all", cen_precision=precision))
+        for precision in ("float32", "int8")
+    ]
+    (ours,), (theirs,) = (stage.process(Frame(1, 0.0, picture), lambda: box) for stage in both)
+    apart = np.abs(ours.landmarks_px - theirs.landmarks_px)
+    assert apart.max() > 0
+    assert np.median(apart) < 1  # random experts pull nowhere, so little moves much
+
+
+@pytest.mark.golden
+def test_int8_finds_what_float32_finds_with_experts_taught_from_a_picture(lesson, clnf_models):
+    """In small: the figures of docs/ceclm.md are of layers as wide as OpenFace's, whose errors average out."""
+    face = KnownFace(lesson.gray, lesson.g, lesson.p)
+    layouts = dict.fromkeys((0.25, 0.35, 0.5, 1.0), (122, 24, 12, 1))
+    models = teach(clnf_models, [face, face], steps=40, layouts=layouts)
+    found = measure_int8(models, [face])
+    assert found.faces == 1
+    assert 0 < found.maps_rms < 0.005
+    assert found.maps_rms < found.maps_max < 0.05
+    assert 0 < found.landmarks_p50_px < 0.2
+    assert found.landmarks_p50_px < found.landmarks_p99_px <= found.landmarks_max_px
+    assert 0 < found.floor_p50_px < found.floor_p99_px
+    assert min(found.float32_ms, found.int8_ms) > 0
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
@@ -369,3 +404,24 @@ def test_broken_menus_are_refused(store, file, old, new, says):
             load_ceclm_models(store)
     finally:
         path.write_text(text)
+
+
+def test_a_backend_computes_the_same_fit(store, lesson):
+    """The whole CE-CLM, its experts and its eyes by graphs, from the same start."""
+    models = load_ceclm_models(store)
+    exact, ours = CeclmFaceModel(models), CeclmFaceModel(models, backend=OrtBackend("ort-cpu"))
+    local = np.zeros(exact.pdm.mode_count, np.float32)
+    start = lesson.g.copy()
+    found, expected = (model.fit(lesson.gray, start, local, tracking=True) for model in (ours, exact))
+    np.testing.assert_allclose(found.landmarks_px, expected.landmarks_px, atol=0.05)
+    assert [part.name for part in found.parts] == ["left_eye_28", "right_eye_28"]
+    assert len(ours.main.experts[1]._graphs) == 1
+
+
+def test_the_graphs_are_exported_with_their_errors(store, tmp_path):
+    exports_ = [each for each in exports(store, ("cen",)) if each.name in ("cen_main_0.5_view0", "cen_main_1_view3")]
+    written = write_onnx(tmp_path, exports_)
+    assert [each.name for each in written] == ["cen_main_0.5_view0", "cen_main_1_view3"]
+    assert all(0 < each.largest_error < 2e-5 for each in written)
+    assert written[0].outputs == {"maps": ("b", 68, 7, 7)}
+    assert written[1].outputs == {"maps": ("b", 35, 5, 5)}

@@ -130,6 +130,6 @@ def test_the_command(models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_no_such_group_and_no_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["models", "export", "onnx", "--only", "gaze"])
-    assert "expected some of mtcnn, ccnf, fhog, heads" in capsys.readouterr().err
+    assert "expected some of mtcnn, ccnf, fhog, heads, cen" in capsys.readouterr().err
     assert main(["models", "export", "onnx", "--dir", str(tmp_path), "-o", str(tmp_path / "o")]) == 4
     assert "auflow models fetch" in capsys.readouterr().err

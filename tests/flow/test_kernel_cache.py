@@ -120,7 +120,10 @@ def test_the_name_follows_what_the_code_depends_on(tmp_path: Path, monkeypatch: 
     names.append(kernel_cache._fingerprint())
     monkeypatch.setattr(kernel_cache, "_cpu", lambda: ("another",))
     names.append(kernel_cache._fingerprint())
-    assert len(set(names)) == 4
+    (tmp_path / "backends").mkdir()
+    (tmp_path / "backends" / "int8.py").write_text("LANES = 16")  # kernels are made by it
+    names.append(kernel_cache._fingerprint())
+    assert len(set(names)) == 5
 
 
 def test_kernels_are_compiled_once(folder: Path) -> None:

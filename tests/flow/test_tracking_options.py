@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import platform
 from pathlib import Path
 
 import pytest
 
 from auflow import cli
-from auflow.errors import UsageError
+from auflow.errors import BackendError, UsageError
 from auflow.face_options import add_face_options, face_settings
 from auflow.stages.settings import StageSettings
 
@@ -39,6 +40,9 @@ def test_files_are_followed_as_openface_does_without_any_option() -> None:
         (["--multi-face"], {"faces": "all"}),
         (["--identity-model", __file__], {"identities": True, "identity_model": str(Path(__file__).resolve())}),
         (["--images", "--no-identities"], {"faces": "pictures"}),
+        (["--model", "ceclm"], {"model": "ceclm"}),
+        (["--model", "ceclm", "--cen-precision", "auto"], {"model": "ceclm"}),
+        (["--model", "ceclm", "--cen-precision", "float32"], {"model": "ceclm", "cen_precision": "float32"}),
     ],
 )
 def test_what_options_come_to(words: list[str], expected: dict[str, object]) -> None:
@@ -61,11 +65,25 @@ def test_identities_give_several_faces_the_dynamic_models() -> None:
         (["--images", "--reuse-below", "0"], "--reuse-below does not go with --images"),
         (["--images", "--identity-model", __file__], "--identity-model does not go with --images"),
         (["--identity-model", __file__, "--no-identities"], "--identity-model and --no-identities do not go together"),
+        (["--cen-precision", "int8"], "--cen-precision is for CE-CLM: add --model ceclm"),
         (["--identity-model", "nowhere.onnx"], "--identity-model: nowhere.onnx: expected an ONNX file"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_to_do(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
+        settings(*words)
+
+
+@pytest.mark.parametrize(("features", "fast"), [("+avx2,+avx512bw", True), ("+sse4.2", False)])
+def test_int8_is_refused_where_it_would_be_slower(monkeypatch: pytest.MonkeyPatch, features: str, fast: bool) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.delenv("NUMBA_CPU_NAME", raising=False)
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
+    words = ("--model", "ceclm", "--cen-precision", "int8")
+    if fast:
+        assert settings(*words).cen_precision == "int8"
+        return
+    with pytest.raises(BackendError, match="take --cen-precision float32"):
         settings(*words)
 
 

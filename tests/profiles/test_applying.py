@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auflow.profiles.applying import apply_profile, backends_for, resolve
+from auflow.errors import UsageError
+from auflow.profiles.applying import apply_profile, backends_for, check_precision, resolve
 from auflow.profiles.profile import Choices, Profile, TrackingChoice
 from auflow.profiles.store import Loaded
 from auflow.stages.settings import StageSettings
@@ -85,3 +86,12 @@ def test_the_fit_of_another_model_was_not_measured(profile: Profile) -> None:
     assert backends_for(profile, "ceclm") == {"detect": "ort-cpu", "clnf": "numba", "au": "numba"}
     assert apply_profile(StageSettings(model="ceclm"), profile).cen_precision == "int8"
     assert apply_profile(StageSettings(), profile).cen_precision == "float32"
+    by_graphs = StageSettings(model="ceclm", clnf_backend="ort-cpu")
+    assert apply_profile(by_graphs, profile).cen_precision == "float32"  # which is what they compute in
+
+
+def test_8_bits_by_graphs_are_refused() -> None:
+    both = StageSettings(model="ceclm", clnf_backend="ort-cpu", cen_precision="int8")
+    with pytest.raises(UsageError, match="int8 is of CE-CLM's experts by numba; ort-cpu computes them in float32"):
+        check_precision(both)
+    check_precision(StageSettings(model="ceclm", cen_precision="int8"))

@@ -30,6 +30,12 @@ def mistakes(text: str) -> list[str]:
     return lines
 
 
+@pytest.mark.parametrize(("said", "comes"), [("auto", "float32"), ("float32", "float32"), ("int8", "int8")])
+def test_the_precision_of_ceclm(said: str, comes: str) -> None:
+    (door,) = parse(f"{RTSP}model = 'ceclm'\ncen_precision = '{said}'").streams
+    assert door.settings.cen_precision == comes
+
+
 def test_a_camera_needs_its_source_only() -> None:
     config = parse(RTSP)
     (door,) = config.streams
@@ -241,6 +247,8 @@ def test_detection_on_other_hosts() -> None:
             RTSP + "tracking = 'openface'\nreuse_below_percent = 1",
             'stream.door.reuse_below_percent: is for coherent tracking: add tracking = "coherent"',
         ),
+        (RTSP + "cen_precision = 'int8'", 'stream.door.cen_precision: is for CE-CLM: add model = "ceclm"'),
+        (RTSP + "cen_precision = 'bf16'", "stream.door.cen_precision: expected one of auto, float32, int8, got"),
         (RTSP + "detect_every = 0", "stream.door.detect_every: expected a whole number from 1 to 1000000, got 0"),
         (
             RTSP + "reuse_below_percent = 101",
