@@ -31,6 +31,8 @@ first steps:
 
 `auflow COMMAND --help` tells more about each."""
 
+_BROKEN_PIPE = 141  # as shells have it: 128 and the number of SIGPIPE
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: those of the process) and return its exit code."""
@@ -49,8 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"auflow: error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        _say("auflow: interrupted\n")
-        return 130
+        return _interrupted()
+    except ImportError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # in the middle of a library that was being loaded
+            return _interrupted()
+        raise
+    except BrokenPipeError:
+        # `| head` has seen enough. Python must not try to flush again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+
+
+def _interrupted() -> int:
+    _say("auflow: interrupted\n")
+    return 130
 
 
 def _take_inputs(parser: argparse.ArgumentParser, parsed: argparse.Namespace, left: Sequence[str]) -> None:

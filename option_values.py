@@ -73,6 +73,8 @@ def backend_for(stage: StageName) -> Callable[[str], Asked]:
     """NAME: what computes this one stage."""
 
     def read(text: str) -> Asked:
+        if not text.replace("-", "").isalpha():
+            raise argparse.ArgumentTypeError(f"expected the name of a backend for {stage}, got {text!r}")
         return backends(f"{stage}={text}")
 
     return read

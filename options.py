@@ -74,13 +74,26 @@ def check_outputs(options: RunOptions) -> None:
 
 
 def _check_one(options: RunOptions, path: Path, what: str, written: Sequence[Path]) -> None:
+    if str(path) == "-":
+        raise UsageError(f"--{what}: expected the name of a file; standard output is not one")
     if path.exists() and not path.is_file():
         raise UsageError(f"--{what}: expected the name of a file, got {path}, which is none")
+    if _is_something_else(path):
+        raise UsageError(f"{path} is there, and it is no {what} of an earlier run; choose another name for --{what}")
     for other in written:
         if path.resolve() == other.resolve():
             result = "the summary" if other is options.summary else "a result"
             raise UsageError(f"{path} would be both the {what} and {result}; choose another name for --{what}")
     _check_inputs_survive(options, [path], f"choose another name for --{what}")
+
+
+def _is_something_else(path: Path) -> bool:
+    """Whether there is a file that does not begin as JSON does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) not in (b"", b"{", b"[")
+    except OSError:
+        return False
 
 
 def _check_inputs_survive(options: RunOptions, written: Sequence[Path], remedy: str) -> None:

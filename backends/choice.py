@@ -42,8 +42,11 @@ def read_asked(text: str) -> Asked:
     for word in filter(None, (each.strip() for each in text.split(","))):
         stage, equals, name = word.rpartition("=")
         stages = (_stage(stage),) if equals else STAGES
+        said = asked if equals else everywhere
+        if any(each in said for each in stages):
+            raise UsageError(f"{stage or 'all stages'}: two backends are named in {text!r}; leave out one of them")
         for each in stages:
-            (asked if equals else everywhere)[each] = _name(each, name, only=bool(equals))
+            said[each] = _name(each, name, only=bool(equals))
     if not asked and not everywhere:
         raise UsageError(f"expected a backend, one of auto, {', '.join(BACKENDS)}, got {text!r}")
     return {**everywhere, **asked}

@@ -20,6 +20,7 @@ FIRST_LANE_BYTES = 375_000_000
 LANE_BYTES = 105_000_000
 INLINE_BYTES = 240_000_000
 # Open files of the orchestrator, measured with 1 and 8 lanes (25 and 75), and some to spare.
+FILES_OF_ONE = 25
 FILES = 40
 FILES_OF_LANE = 8
 
@@ -139,8 +140,12 @@ def _files(facts: Memory) -> Finding:
     if facts.files is None:
         return Finding(AREA, "open files", "fine", "no limit")
     lanes = max(0, (facts.files - FILES) // FILES_OF_LANE)
-    what = f"{facts.files} at most in a process: enough for {lanes} input{'' if lanes == 1 else 's'} at the same time"
+    enough = f"{lanes} input{'' if lanes == 1 else 's'} at the same time" if lanes else "one input, barely"
+    what = f"{facts.files} at most in a process: enough for {enough}"
     need = FILES + FILES_OF_LANE * facts.lanes
+    if facts.files < FILES_OF_ONE:
+        what = f"{facts.files} at most in a process, and one input takes {FILES_OF_ONE}"
+        return Finding(AREA, "open files", "broken", what, f"ulimit -n {2 * need}")
     if facts.files < need:
         return Finding(AREA, "open files", "note", f"{what}, and there may be {facts.lanes}", f"ulimit -n {2 * need}")
     return Finding(AREA, "open files", "fine", what)

@@ -29,4 +29,4 @@ def judge(facts: Tuned) -> list[Finding]:
     if not facts.path or not facts.backends:
         return [Finding(AREA, "tuned", "fine", f"none: what is best here was not measured (`{_TUNE}` does)")]
     when = f", measured {facts.measured}" if facts.measured else ""
-    return [Finding(AREA, "tuned", "fine", f"{facts.path}{when}; `run` and `serve` use it")]
+    return [Finding(AREA, "tuned", "fine", f"{facts.path}{when}; `run` and `serve` take from it what is here")]

@@ -112,7 +112,9 @@ def _temporary() -> Path | None:
 
 
 def _folder(name: str, path: Path, free_bytes: Callable[[Path], int]) -> Folder:
-    there = next((place for place in (path, *path.parents) if place.is_dir()), path)  # a run makes what is missing
+    there = next((place for place in (path, *path.parents) if place.exists()), path)  # a run makes what is missing
+    if not there.is_dir():
+        return Folder(name, path, None, f"{there} is no folder")
     try:
         free = free_bytes(there)
     except OSError:

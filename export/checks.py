@@ -81,8 +81,8 @@ def check_ccnf(network: Network, patches: CcnfPatches, window: int) -> Deviation
             views.append(view)
             expected.append(exact.response_maps(image, places, to_img, view, window))
     (maps,) = network.run(np.stack(areas), np.array(views, np.int64))
-    worst = float(np.abs(maps - np.stack(expected)).max())
-    return Deviation(worst, 5e-6, "response maps, against the kernels in Numba, on made-up pictures in all views")
+    worst = _of_maps(maps, np.stack(expected))
+    return Deviation(worst, 1e-4, "each response map, of its largest value, against the kernels in Numba, all views")
 
 
 def check_cen(network: Network, patches: CenPatches, view: int, window: int) -> Deviation:
@@ -98,8 +98,15 @@ def check_cen(network: Network, patches: CenPatches, view: int, window: int) -> 
         areas.append(exact.areas(image, places, to_img, view, window))
         expected.append(exact.response_maps(image, places, to_img, view, window)[seen])
     (maps,) = network.run(np.stack(areas))
-    worst = float(np.abs(maps - np.stack(expected)).max())
-    return Deviation(worst, 2e-5, "response maps (0 to 1), against our own products in float32, on made-up pictures")
+    worst = _of_maps(maps, np.stack(expected))
+    return Deviation(worst, 1e-3, "each response map, of its largest value, against our own products in float32")
+
+
+def _of_maps(maps: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference in any map, relative to the map's own largest value: that is what a mean shift sees."""
+    largest = expected.max(axis=(-2, -1))
+    off = np.abs(maps - expected).max(axis=(-2, -1))
+    return float((off / np.where(largest > 0, largest, 1)).max())
 
 
 def check_fhog(network: Network) -> Deviation:

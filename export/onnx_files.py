@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from auflow import __version__
 from auflow.backends.ort import OrtBackend
@@ -30,9 +32,10 @@ class Written:
     file: str
     about: str
     bytes: int
-    sha256: str  # of the graph and its weights, without the metadata
-    inputs: dict[str, tuple[int | str, ...]]  # with their shapes
-    outputs: dict[str, tuple[int | str, ...]]
+    sha256: str  # of the file
+    graph_sha256: str  # of the graph and its weights, without the metadata
+    inputs: dict[str, dict[str, Any]]  # shape, dtype, and what the values lie between
+    outputs: dict[str, dict[str, Any]]  # shape and dtype
     largest_error: float
     error_of: str
     decision_flips: float | None
@@ -77,22 +80,35 @@ def write_onnx(
         )
         data = model.data
         _write(folder / f"{export.name}.onnx", data)
-        written.append(_entry(export, model, len(data), found, time.monotonic() - began_s))
+        written.append(_entry(export, model, data, found, time.monotonic() - began_s))
         told(written[-1])
-    index = {"auflow": __version__, "ir_version": IR_VERSION, "opset": OPSET, "graphs": [asdict(w) for w in written]}
+    graphs = [*_others(folder, {each.name for each in written}), *map(asdict, written)]
+    index = {"auflow": __version__, "ir_version": IR_VERSION, "opset": OPSET, "graphs": graphs}
     _write(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
     return tuple(written)
 
 
-def _entry(export: Export, model: OnnxModel, size: int, found: Deviation, seconds: float) -> Written:
+def _others(folder: Path, written: Collection[str]) -> list[dict[str, Any]]:
+    """What the index of an earlier export by this version says of files that are there and were not written now."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        if index["auflow"] != __version__:
+            return []
+        return [g for g in index["graphs"] if g["name"] not in written and (folder / g["file"]).is_file()]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is somebody else's
+        return []
+
+
+def _entry(export: Export, model: OnnxModel, data: bytes, found: Deviation, seconds: float) -> Written:
     return Written(
         name=export.name,
         file=f"{export.name}.onnx",
         about=export.about,
-        bytes=size,
-        sha256=model.sha256,
-        inputs={value.name: value.shape for value in model.inputs},
-        outputs={value.name: value.shape for value in model.outputs},
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        graph_sha256=model.sha256,
+        inputs={v.name: {"shape": v.shape, "dtype": v.dtype, "span": v.span} for v in model.inputs},
+        outputs={v.name: {"shape": v.shape, "dtype": v.dtype} for v in model.outputs},
         largest_error=found.largest,
         error_of=found.what,
         decision_flips=found.flips,

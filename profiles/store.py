@@ -63,8 +63,14 @@ def load_profile(asked: str | None = None, environ: Mapping[str, str] | None = N
     if asked == NONE:
         return Loaded(None, None)
     path = default_place(environ) if asked is None else Path(asked).expanduser()
-    if path is None or (asked is None and not os.path.exists(path)):  # False too where nobody may look
-        return Loaded(None, path)
+    if path is None:
+        return Loaded(None, None)
+    if asked is None and not os.path.exists(path):  # False too where nobody may look
+        environ = os.environ if environ is None else environ
+        named = bool(environ.get(_VARIABLE))
+        return Loaded(
+            None, path, f"{_VARIABLE}: there is no profile at {path}; `auflow tune CLIP` makes one" if named else ""
+        )
     try:
         profile = read_file(path)
     except ValueError as error:

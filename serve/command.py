@@ -65,7 +65,9 @@ def _serve(parsed: argparse.Namespace) -> int:
         from auflow.serve.describe import describe
         from auflow.stages.settings import StageSettings
 
-        resolve(StageSettings(), read_asked(config.workers.backend), load_profile())  # refuses what is not to be had
+        # Refuses what is not to be had.
+        found = resolve(StageSettings(), read_asked(config.workers.backend), load_profile())
+        sys.stderr.write("".join(f"auflow: note: {note}\n" for note in found.notes))
         sys.stdout.write(describe(config))
         return 0
     from auflow.serve import service

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from auflow.errors import InputError
 from auflow.stages.settings import StageSettings
 from auflow.tuning.bench import Bench
 from auflow.tuning.candidates import Candidate, Trial
@@ -26,9 +27,17 @@ def estimate(bench: Bench, trials: Sequence[Trial], counts: Sequence[int], exact
     """
     candidate = Candidate("together", "the reference of all", exact)
     speed = bench.speed(candidate, "all", "", first=True)
+    if not all(run.successes for run in speed.runs):
+        speed = bench.speed(candidate, "all", "looking for a face:")
+        for clip, run in zip(bench.clips, speed.runs, strict=True):
+            if not run.successes:
+                raise InputError(
+                    f"{clip.path.name}: no face was found in its first {run.frames} frames, so nothing could be told of"
+                    " landmarks and AUs; give a clip with a face from its beginning"
+                )
     fps = max(speed.fps, 0.1)
     seconds = seconds_of(trials, counts, bench.rounds, sum(clip.frames for clip in bench.clips), fps)
-    return f"this takes about {_rounded(seconds)} at {fps:.0f} frames a second; Ctrl-C leaves no profile behind"
+    return f"this takes about {_rounded(seconds)} at {fps:.0f} frames a second; after Ctrl-C no profile is saved"
 
 
 def seconds_of(trials: Sequence[Trial], counts: Sequence[int], rounds: int, frames: int, fps: float) -> float:

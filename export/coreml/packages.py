@@ -100,7 +100,11 @@ def _unchecked(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
     with hidden as path:
-        yield Path(path)
+        try:
+            yield Path(path)
+        except OSError as error:  # also of coremltools, which copies whole folders and has no word of its own for it
+            reason = error.strerror or "not all of it could be written; is the disk full?"
+            raise OutputError(f"{folder}: cannot be written: {reason}") from None
 
 
 def _metadata(plan: Plan, rounding: float, errors: Mapping[str, float], samples: Samples) -> dict[str, str]:

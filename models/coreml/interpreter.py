@@ -219,7 +219,7 @@ _FUNCTIONS: dict[str, Callable[..., _Array]] = {
     "sigmoid": _sigmoid, "identity": _identity, "select": _select, "transpose": _transpose, "reshape": _reshape,
     "expand_dims": _expand_dims, "squeeze": _squeeze, "gather": _gather, "concat": _concat,
     "slice_by_index": _slice_by_index,
-    "relu": _unary(lambda x: np.maximum(x, 0)), "sqrt": _unary(np.sqrt),
+    "relu": _unary(lambda x: np.maximum(x, 0)), "sqrt": _unary(np.sqrt), "exp": _unary(np.exp),
     "add": _binary(np.add), "sub": _binary(np.subtract), "mul": _binary(np.multiply), "real_div": _binary(np.divide),
     "minimum": _binary(np.minimum), "maximum": _binary(np.maximum),
     "greater": _binary(np.greater), "equal": _binary(np.equal),

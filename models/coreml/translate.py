@@ -28,7 +28,7 @@ Sides: TypeAlias = Mapping[str, int | tuple[int, int, int]]  # of a named side i
 
 _INPUTS = {"float32": "fp32", "int32": "int32", "int64": "int32", "uint8": "int32", "int8": "int32"}  # as given
 _CASTS = {1: "fp32", 6: "int32", 7: "int32", 9: "bool"}  # by TensorProto's number of the type
-_UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Sqrt": "sqrt", "Identity": "identity"}
+_UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Sqrt": "sqrt", "Exp": "exp", "Identity": "identity"}
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "real_div", "Min": "minimum", "Max": "maximum",
     "Greater": "greater", "Equal": "equal", "MatMul": "matmul",

@@ -56,7 +56,7 @@ def build_ccnf_graph(patches: CcnfPatches, window: int, name: str) -> OnnxModel:
 
     windows = _windows(graph, areas, points, window, support)
     products = graph.node("MatMul", [_without_contrast(graph, windows), of_view(weights)])
-    active = graph.node("Sigmoid", [graph.node("Add", [products, of_view(biases)])])
+    active = graph.sigmoid(graph.node("Add", [products, of_view(biases)]))
     responses = graph.node("MatMul", [active, of_view(shares)])
     smoothed = graph.node("MatMul", [of_view(_sigmas(patches, window)), responses])
     lowest = graph.node("ReduceMin", [smoothed], axes=[2], keepdims=1)

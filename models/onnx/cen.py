@@ -175,6 +175,8 @@ def _layer(graph: Graph, experts: Sequence[CenPatchExpert], index: int, values: 
     else:
         product = graph.node("MatMul", [values, graph.constant(np.ascontiguousarray(weights))])
     total = graph.node("Add", [product, graph.constant(biases[:, None, :])])
+    if weights.shape[2] == 1 and layers[0].activation == "sigmoid":
+        return graph.sigmoid(total)  # the response: a map of small values has to keep its shape
     return graph.node(_OPERATORS[layers[0].activation], [total])
 
 

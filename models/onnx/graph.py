@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from auflow.models.onnx.writer import Attribute, Dtype
 __all__ = ["IR_VERSION", "OPSET", "Graph", "Node", "OnnxModel", "Value"]
 
 OPSET = 17
+_LARGEST_EXPONENT = 64 * math.log(2)
 IR_VERSION = 10  # newer ones are refused by current ONNX Runtime releases
 
 
@@ -105,6 +107,17 @@ class Graph:
         names = [f"t{len(self._nodes)}_{k}" for k in range(outputs)]
         self._nodes.append((operator, tuple(inputs), names, attributes))
         return list(names)
+
+    def sigmoid(self, values: str) -> str:
+        """The logistic function, exact relative to its value down to 2^-64, which is the least that it gives.
+
+        ONNX Runtime's own operator is exact to 1e-9 only and gives 0 below that: a response map of small values would
+        become one of zeros.
+        """
+        largest, one = self.constant(np.float32(_LARGEST_EXPONENT)), self.constant(np.float32(1))
+        turned = self.node("Mul", [values, self.constant(np.float32(-1))])
+        bounded = self.node("Max", [self.node("Min", [turned, largest]), self.constant(np.float32(-_LARGEST_EXPONENT))])
+        return self.node("Reciprocal", [self.node("Add", [self.node("Exp", [bounded]), one])])
 
     def output(self, name: str, of: str, shape: Sequence[int | str], dtype: Dtype = "float32") -> None:
         """Make `of`, which a node has given, an output of the graph; nothing else may be done with it afterwards."""

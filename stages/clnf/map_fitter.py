@@ -19,6 +19,8 @@ __all__ = ["GraphFitter", "GraphPatchExperts", "MapFitter", "cut_areas"]
 
 Floats = NDArray[np.float32]
 
+_LEAST_RESPONSE = np.float32(2.0**-64)  # of a neuron in the kernels
+
 
 class MapFitter(LandmarkFitter):
     """`LandmarkFitter` that asks its experts for their response maps."""
@@ -32,7 +34,7 @@ class MapFitter(LandmarkFitter):
         )  # fmt: skip
         points = np.ascontiguousarray(places[:, :n]).reshape(-1)
         maps = self.experts[number].response_maps(gray, points, to_img, plan.view, plan.window)
-        plan.maps[:, :n] = maps.reshape(n, -1).T
+        _take(maps, plan)
         done: tuple[int, int] = kernels.optimise(
             plan.pdm, self._base, plan.maps, plan.visible, plan.weights, (to_ref, to_img), plan.window, plan.table,
             plan.settings, self.memory(plan), params_global, params_local,
@@ -80,7 +82,7 @@ class GraphFitter(MapFitter):
             begun.append((self._base.copy(), tuple(turn.copy() for turn in self._turns)))
         maps = experts.maps_of(np.stack(areas), np.array([plan.view for plan in plans], np.int64), window)
         for plan, (base, turns), own, (_, g, p, outcome) in zip(plans, begun, maps, jobs, strict=True):
-            plan.maps[:, :n] = own.reshape(n, -1).T
+            _take(own, plan)
             self._base[:] = base
             iterations, converged = kernels.optimise(
                 plan.pdm, self._base, plan.maps, plan.visible, plan.weights, turns, plan.window, plan.table,
@@ -120,6 +122,16 @@ class GraphPatchExperts(PatchExperts):
             self._networks[window] = self._backend.load(build_ccnf_graph(self._patches, window, name))
         maps: Floats = self._networks[window].run(areas, views)[0]
         return maps
+
+
+def _take(maps: Floats, plan: ScalePlan) -> None:
+    """Response maps (n, w, w) as the optimiser wants them: landmarks side by side, and nowhere without any response.
+
+    A mean shift weighs by the response, so a map of zeros has no mean. The kernels never give one; what rounds
+    otherwise, in half precision above all, may.
+    """
+    n = len(maps)
+    np.maximum(maps.reshape(n, -1).T, _LEAST_RESPONSE, out=plan.maps[:, :n])
 
 
 def cut_areas(

@@ -53,6 +53,8 @@ def test_what_is_asked_for(text: str, asked: dict[str, str]) -> None:
         ("", "expected a backend"),
         ("detect=", "expected a backend"),
         ("decode=ort-cuda", "expected a stage, one of detect, clnf, au"),
+        ("numba,ort-cpu", "all stages: two backends are named"),
+        ("clnf=numba,clnf=ort-cpu", "clnf: two backends are named"),
         ("detect=numba", "detect has no kernels in Numba; its reference is ort-cpu"),
     ],
 )

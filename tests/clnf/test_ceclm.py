@@ -422,6 +422,6 @@ def test_the_graphs_are_exported_with_their_errors(store, tmp_path):
     exports_ = [each for each in exports(store, ("cen",)) if each.name in ("cen_main_0.5_view0", "cen_main_1_view3")]
     written = write_onnx(tmp_path, exports_)
     assert [each.name for each in written] == ["cen_main_0.5_view0", "cen_main_1_view3"]
-    assert all(0 < each.largest_error < 2e-5 for each in written)
-    assert written[0].outputs == {"maps": ("b", 68, 7, 7)}
-    assert written[1].outputs == {"maps": ("b", 35, 5, 5)}
+    assert all(0 < each.largest_error < 1e-3 for each in written)
+    assert written[0].outputs["maps"]["shape"] == ("b", 68, 7, 7)
+    assert written[1].outputs["maps"]["shape"] == ("b", 35, 5, 5)

@@ -80,6 +80,9 @@ def test_few_open_files() -> None:
     found = only(judge(facts(files=64)), "open files")
     assert (found.state, found.mend) == ("note", "ulimit -n 144")
     assert only(judge(facts(files=None)), "open files").state == "fine"
+    assert only(judge(facts(files=32)), "open files").state == "note"
+    too_few = only(judge(facts(files=16)), "open files")
+    assert (too_few.state, too_few.mend[:9]) == ("broken", "ulimit -n")
 
 
 def test_no_shared_memory_folder_does_no_harm(tmp_path: Path) -> None:

@@ -62,9 +62,10 @@ def test_room_for_an_hour() -> None:
 def test_a_result_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     found = gather(machine(tmp_path, output_dir=tmp_path / "taken" / "below"))
-    assert only(judge(found), "results").state == "fine"  # its parent is looked at ...
+    assert only(judge(found), "results").state == "broken"
+    assert "taken is no folder" in only(judge(found), "results").what
     sealed = gather(machine(tmp_path, output_dir=Path("/proc/1")))
-    assert only(judge(sealed), "results").state == "broken"  # ... and written to
+    assert only(judge(sealed), "results").state == "broken"
 
 
 def test_a_read_only_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -53,12 +54,29 @@ def test_the_index_tells_what_is_in_the_files(folder: Path) -> None:
     assert (index["ir_version"], index["opset"]) == (10, 17)
     for graph in index["graphs"]:
         session = ort.InferenceSession(str(folder / graph["file"]), providers=["CPUExecutionProvider"])
-        assert {each.name: each.shape for each in session.get_inputs()} == graph["inputs"]
-        assert {each.name: each.shape for each in session.get_outputs()} == graph["outputs"]
-        assert (folder / graph["file"]).stat().st_size == graph["bytes"]
+        for told, there in ((graph["inputs"], session.get_inputs()), (graph["outputs"], session.get_outputs())):
+            assert {each.name: each.shape for each in there} == {name: each["shape"] for name, each in told.items()}
+        data = (folder / graph["file"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (graph["bytes"], graph["sha256"])
     heads = next(graph for graph in index["graphs"] if graph["name"] == "au_heads")
     assert heads["decision_flips"] == 0.0
-    assert heads["outputs"] == {"intensities": ["n", 17], "presences": ["n", 18], "decisions": ["n", 18]}
+    shapes = {name: each["shape"] for name, each in heads["outputs"].items()}
+    assert shapes == {"intensities": ["n", 17], "presences": ["n", 18], "decisions": ["n", 18]}
+    fhog = next(graph for graph in index["graphs"] if graph["name"] == "fhog")
+    assert fhog["inputs"]["faces"] == {"shape": ["n", 112, 112, 3], "dtype": "uint8", "span": [0, 255]}
+
+
+def test_the_index_keeps_what_was_not_written_now(models_dir: Path, tmp_path: Path) -> None:
+    write_onnx(tmp_path, exports(models_dir, ("mtcnn",)))
+    write_onnx(tmp_path, exports(models_dir, ("fhog",)))
+    (tmp_path / "mtcnn_pnet.onnx").unlink()
+    write_onnx(tmp_path, exports(models_dir, ("fhog",)))
+    names = [graph["name"] for graph in json.loads((tmp_path / INDEX).read_text())["graphs"]]
+    assert names == ["mtcnn_rnet", "mtcnn_onet", "fhog"]
+    for damaged in ("[]", "{", '{"auflow": "0.0.1", "graphs": 3}'):
+        (tmp_path / INDEX).write_text(damaged)
+        write_onnx(tmp_path, exports(models_dir, ("fhog",)))
+        assert [g["name"] for g in json.loads((tmp_path / INDEX).read_text())["graphs"]] == ["fhog"]
 
 
 def test_the_same_models_give_the_same_bytes(folder: Path, models_dir: Path, tmp_path: Path) -> None:

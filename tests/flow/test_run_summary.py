@@ -308,3 +308,17 @@ def test_numbers_that_make_no_sense(capsys: pytest.CaptureFixture[str], argument
         cli.main(["run", "a.mp4", *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["summary", "timeline"])
+def test_a_file_that_is_something_else_stays(
+    what: str, models_dir: Path, demo_dir: Path, tmp_path: Path, capsys
+) -> None:
+    table = tmp_path / "earlier.csv"
+    table.write_text("frame, face_id\n1, 0\n")
+    words = ["run", str(demo_dir / "astronaut.mp4"), "-o", str(tmp_path / "out"), f"--{what}"]
+    assert cli.main([*words, str(table)]) == 2
+    assert f"it is no {what} of an earlier run" in capsys.readouterr().err
+    assert table.read_text() == "frame, face_id\n1, 0\n"
+    assert cli.main([*words, "-"]) == 2
+    assert "standard output is not one" in capsys.readouterr().err
