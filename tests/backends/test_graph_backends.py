@@ -363,10 +363,9 @@ def test_a_map_of_zeros_moves_nothing(models_dir: Path) -> None:
     """Whatever a backend gives: half precision knows nothing below 6e-8."""
     models = load_clnf_models(models_dir)
     model = FaceModel(models, backend=OrtBackend("ort-cpu"))
-    for part in model.parts:
-        for experts in part.fitter.experts:
-            run = experts.response_maps
-            experts.response_maps = lambda *args, run=run: np.zeros_like(run(*args))
+    for experts in model.main.experts:
+        run = experts.response_maps
+        experts.response_maps = lambda *args, run=run: np.zeros_like(run(*args))
     face = starts(model, 1)[0]
     found = model.fit(face.gray, face.params_global, face.params_local, tracking=True)
     assert np.isfinite(found.landmarks_px).all()
