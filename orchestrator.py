@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -65,14 +66,8 @@ def run(
         nursery = stack.enter_context(nursery or Nursery(stdin=STDIN in options.inputs))
         if not options.inputs:
             return []
-        topology, asked = plan(options), Telemetry()
-        if options.metrics is not None:
-            from auflow.run_metrics import RunMetrics
-
-            asked = Telemetry(metrics=True, models=models_digest(options.settings.model)[:MODEL_DIGITS])
-            reporter = RunMetrics(options.metrics, asked.models, reporter, lambda: crew.metrics_ports)
-            stack.callback(reporter.close)
-            reporter.note(f"metrics at http://{reporter.address}/metrics")
+        topology = plan(options)
+        asked, reporter = _telemetry(options, reporter, stack, lambda: crew.metrics_ports)
         if timeline is not None:
             stack.callback(timeline.finish, reporter)  # when the workers are gone
             most = timeline.share(sum(map(len, topology.groups().values())))
@@ -87,6 +82,21 @@ def run(
     if supervisor.interrupted and not any(summary.interrupted for summary in summaries):
         raise KeyboardInterrupt
     return summaries
+
+
+def _telemetry(
+    options: RunOptions, reporter: Reporter, stack: ExitStack, ports: Callable[[], Mapping[str, int]]
+) -> tuple[Telemetry, Reporter]:
+    """What the workers are asked to measure, and who hears of it."""
+    if options.metrics is None:
+        return Telemetry(), reporter
+    from auflow.run_metrics import RunMetrics
+
+    asked = Telemetry(metrics=True, models=models_digest(options.settings.model)[:MODEL_DIGITS])
+    told = RunMetrics(options.metrics, asked.models, reporter, ports)
+    stack.callback(told.close)
+    told.note(f"metrics at http://{told.address}/metrics")
+    return asked, told
 
 
 def _job(options: RunOptions, path: Path) -> StreamJob:

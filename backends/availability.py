@@ -17,7 +17,7 @@ from auflow.backends.names import BACKENDS, BackendName
 from auflow.backends.ort_files import OrtFiles, look_at_ort_files
 from auflow.errors import BackendError
 
-__all__ = ["ORT_PROVIDERS", "Availability", "look", "look_at_all", "ort_conflict", "require"]
+__all__ = ["ORT_PROVIDERS", "Availability", "look", "look_at_all", "require"]
 
 # Of ONNX Runtime, for each backend that is one; the last one takes what the others refuse.
 ORT_PROVIDERS: dict[BackendName, tuple[str, ...]] = {
@@ -75,15 +75,6 @@ def look(name: BackendName) -> Availability:
     if name == "coreml":
         return _coreml()
     return _ort(name)
-
-
-def ort_conflict() -> str | None:
-    """Why what is in ONNX Runtime's folder is not what was installed; None where it is.
-
-    `auflow.backends.ort_files` has more: which package runs, and the commands that mend it.
-    """
-    found = look_at_ort_files()
-    return None if found.state == "fine" else found.what
 
 
 def _ort(name: BackendName) -> Availability:

@@ -24,8 +24,9 @@ from auflow.export.checks import picture
 from auflow.models import store
 from auflow.models.clnf import load_clnf_models
 from auflow.stages.au.heads import Heads, load_heads
+from auflow.stages.clnf.areas import cut_areas
 from auflow.stages.clnf.face_model import windows_of
-from auflow.stages.clnf.map_fitter import GraphPatchExperts, cut_areas
+from auflow.stages.clnf.map_fitter import GraphPatchExperts
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.detect.mtcnn import MtcnnDetector
 from auflow.threads import pin_threads

@@ -12,12 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auflow.errors import AuflowError, OutputError, UsageError
+from auflow.errors import AuflowError, UsageError
 from auflow.face_options import add_coherence_bounds, coherence_bounds
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.option_values import positive
 from auflow.stages.settings import StageSettings, Tracking
 from auflow.threads import pin_threads
+from auflow.validation.json_output import write_json
 
 if TYPE_CHECKING:
     from auflow.coherence.runs import Plan
@@ -213,8 +214,6 @@ def _show(args: argparse.Namespace, outcomes: Sequence[Outcome], budgets: Budget
 
 
 def _write_json(place: str, outcomes: Sequence[Outcome], asked: int, budgets: Budgets, plan: Plan) -> None:
-    import json
-
     import auflow
     from auflow.coherence.sheet import as_dict
 
@@ -226,14 +225,7 @@ def _write_json(place: str, outcomes: Sequence[Outcome], asked: int, budgets: Bu
         "met": len(outcomes) == asked and all(outcome.met for outcome in outcomes),
         "clips": [as_dict(outcome) for outcome in outcomes],
     }
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    if place == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(place).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror}; choose another place") from error
+    write_json(place, document)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from auflow.models.store import originals
 from auflow.models.types import CcnfPatches
 from auflow.stages.au.fhog import fhog
 from auflow.stages.au.heads import Heads, load_describer
+from auflow.stages.clnf.areas import cut_areas
 from auflow.stages.clnf.cen_experts import CenPatchExperts
-from auflow.stages.clnf.map_fitter import cut_areas
 from auflow.stages.clnf.patch_experts import PatchExperts
 from auflow.stages.clnf.pdm import FittingPDM
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auflow.coherence.command import MAX_LANDMARK_PX, MIN_AU_MEAN_R, budgets_of
-from auflow.errors import InputError, OutputError, UsageError
+from auflow.errors import InputError, UsageError
 from auflow.kernel_cache import COMPILING, kernels_are_ready, place_kernel_cache
 from auflow.option_values import positive
 from auflow.stages.settings import StageSettings
 from auflow.threads import pin_threads
 from auflow.validation.command import add_budget_limits
+from auflow.validation.json_output import write_json
 
 if TYPE_CHECKING:
     from auflow.backends.availability import Availability
@@ -273,7 +274,7 @@ def _finish(args: argparse.Namespace, profile: Profile, place: Path) -> None:
 
     save_profile(profile, place)
     if args.json is not None:
-        _write_json(args.json, profile)
+        write_json(args.json, profile.as_dict())
     out = sys.stderr if args.json == "-" else sys.stdout
     _show(profile, out, explain=args.explain)
     used = "`auflow run` and `auflow serve` use it from now on"
@@ -318,19 +319,6 @@ def _in_words(args: argparse.Namespace) -> str:
     }
     values = asdict(budgets)
     return ", ".join(text.format(values[name]) for name, text in words.items() if values[name] is not None)
-
-
-def _write_json(place: str, profile: Profile) -> None:
-    import json
-
-    text = json.dumps(profile.as_dict(), indent=1, allow_nan=False) + "\n"
-    if place == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(place).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def _warn(reporter: Reporter, text: str | None) -> None:

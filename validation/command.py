@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auflow.errors import OutputError, UsageError
+from auflow.validation.json_output import write_json
 
 if TYPE_CHECKING:
     from auflow.validation.budgets import Budgets, Verdict
@@ -205,19 +206,13 @@ def _print(result: Comparison, lines: list[str]) -> None:
 
 
 def _write_json(args: argparse.Namespace, result: Comparison, verdict: Verdict) -> None:
-    import json
-
     figures = {"reference": str(args.reference), "ours": str(args.ours), "skip": args.skip, "match": args.match}
     figures |= result.as_dict()
     if verdict.asked:
         figures["met"] = verdict.good
         figures["missed"] = list(verdict.missed)
         figures["held"] = [held.as_dict() for held in verdict.held]
-    text = json.dumps(figures, indent=1, allow_nan=False) + "\n"
-    if args.json == "-":
-        sys.stdout.write(text)
-    else:
-        _write(Path(args.json), text)
+    write_json(args.json, figures)
 
 
 def _write_html(args: argparse.Namespace, rows: Match, result: Comparison, verdict: Verdict) -> None:

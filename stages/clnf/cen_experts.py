@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from auflow.errors import ModelError, ShapeError
 from auflow.models.cen import CenPatches, CenPatchExpert
 from auflow.stages.clnf import cen_kernels, patch_kernels
+from auflow.stages.clnf.areas import cut_areas
 from auflow.stages.clnf.fit_kernels import nearest_view
 from auflow.stages.settings import CenPrecision
 
@@ -114,13 +115,8 @@ class CenPatchExperts:
 
         They are what the graph of `models.onnx.cen` takes, of one face; arguments as in `response_maps`.
         """
-        steps = np.empty((2, window + _SUPPORT - 1), np.int32)
-        turn = to_img[0, 0], -to_img[0, 1]
-        patch_kernels.grid_steps(*turn, steps)
-        served = np.flatnonzero(self.visible[view])
-        out = np.empty((served.size, steps.shape[1], steps.shape[1]), np.float32)
-        cen_kernels.cut_areas(image, turn, points_px, served, steps, out)
-        return out
+        visible = self.visible[view]
+        return cut_areas(image, points_px, to_img, visible, window)[visible]
 
     def _room(self, count: int) -> tuple[Floats, Floats]:
         """Inputs (count, 122) and values (count,) to write into."""

@@ -59,11 +59,6 @@ class Int8Network:
         self._last = np.ascontiguousarray(weights[-1][:, 0]), np.float32(biases[-1][0])
         self._numbers = _quantised(weights[:-1], biases[:-1])
 
-    @property
-    def nbytes(self) -> int:
-        """Of its numbers in memory."""
-        return sum(array.nbytes for array in (*self._numbers, self._last[0]))
-
     def run(self, inputs: Floats, out: Floats) -> None:
         """Outputs out (k,) on inputs (k, 122)."""
         memory = self._memory.for_rows(len(inputs), self._width)

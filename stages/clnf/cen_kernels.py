@@ -129,15 +129,6 @@ def view_inputs(image, turn, points_px, served, mirrored, steps, places, memory,
 
 
 @njit(cache=True, nogil=True)
-def cut_areas(image, turn, points_px, served, steps, out):
-    """Patches out (s, side, side) around the points `served` (s,), as they are in the picture; the rest as above."""
-    n = points_px.size // 2
-    for k in range(served.size):
-        point = served[k]
-        warp_patch(image, turn[0], turn[1], points_px[point], points_px[n + point], steps, out[k])
-
-
-@njit(cache=True, nogil=True)
 def place_view(values, served, mirrored, sparse, out):
     """Response maps out (n, w, w) of a view's values (k,), in the order of `view_inputs`."""
     count = values.size // max(served.size, 1)

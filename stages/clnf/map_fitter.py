@@ -11,11 +11,11 @@ from auflow.backends.base import GraphBackend, Network
 from auflow.models.onnx.ccnf import build_ccnf_graph
 from auflow.models.types import CcnfPatches, LandmarkModel
 from auflow.stages.clnf import nu_rlms_kernels as kernels
-from auflow.stages.clnf import patch_kernels
+from auflow.stages.clnf.areas import cut_areas
 from auflow.stages.clnf.fitter import FitOutcome, FitSettings, LandmarkFitter, ScalePlan
 from auflow.stages.clnf.patch_experts import PatchExperts
 
-__all__ = ["GraphFitter", "GraphPatchExperts", "MapFitter", "cut_areas"]
+__all__ = ["GraphFitter", "GraphPatchExperts", "MapFitter"]
 
 Floats = NDArray[np.float32]
 
@@ -132,20 +132,3 @@ def _take(maps: Floats, plan: ScalePlan) -> None:
     """
     n = len(maps)
     np.maximum(maps.reshape(n, -1).T, _LEAST_RESPONSE, out=plan.maps[:, :n])
-
-
-def cut_areas(
-    image: Floats, points_px: Floats, to_img: Floats, visible: NDArray[np.bool_], window: int
-) -> NDArray[np.float32]:
-    """The patches (n, s, s), s = window + 10, around points_px (2n,) of image (h, w); 0 where not visible.
-
-    `to_img` (2, 2) = [a -b; b a] turns and scales the reference frame into the image.
-    """
-    n, side = visible.size, window + patch_kernels.SUPPORT - 1
-    a, b = to_img[0, 0], -to_img[0, 1]
-    steps = np.empty((2, side), np.int32)
-    patch_kernels.grid_steps(a, b, steps)
-    areas = np.zeros((n, side, side), np.float32)
-    for point in np.flatnonzero(visible):
-        patch_kernels.warp_patch(image, a, b, points_px[point], points_px[n + point], steps, areas[point])
-    return areas

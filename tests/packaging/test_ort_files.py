@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from auflow.backends import installing, nvidia
-from auflow.backends.availability import look, ort_conflict
+from auflow.backends.availability import look
 from auflow.backends.ort_files import look_at_ort_files, require_ort_files
 from auflow.cli import main
 from auflow.errors import BackendError
@@ -184,13 +184,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_start_warns_or_refuses(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(site, CPU)
     assert require_ort_files() is None
-    assert ort_conflict() is None
     install(site, GPU)
     install(site, CPU)
     told = require_ort_files(gpu=True)
     assert told is not None
     assert told.endswith("\nto mend it: " + mends(site)[0])
-    assert ort_conflict() is not None
     monkeypatch.setattr(nvidia, "look_for_gpus", lambda: "there is none")
     told = require_ort_files()
     assert told is not None
