@@ -116,7 +116,8 @@ class CenPatchExperts:
         They are what the graph of `models.onnx.cen` takes, of one face; arguments as in `response_maps`.
         """
         visible = self.visible[view]
-        return cut_areas(image, points_px, to_img, visible, window)[visible]
+        seen: Floats = cut_areas(image, points_px, to_img, visible, window)[visible]
+        return seen
 
     def _room(self, count: int) -> tuple[Floats, Floats]:
         """Inputs (count, 122) and values (count,) to write into."""
